@@ -1,0 +1,1 @@
+"""A run of a session: lock, orphans, Snakemake, the record of the run."""

@@ -1,0 +1,1 @@
+"""The plotting style that every figure and the session page share."""

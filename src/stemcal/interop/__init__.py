@@ -1,0 +1,1 @@
+"""The only room that knows py4DSTEM and HyperSpy; both are imported lazily."""

@@ -1,0 +1,1 @@
+"""Wavelength, coordinate conventions, ellipses, descan, crystal rings."""

@@ -1,0 +1,1 @@
+"""Simulators with known truth, from one diffraction pattern to a whole session on disk."""

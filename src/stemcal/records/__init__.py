@@ -1,0 +1,1 @@
+"""What passes between the rooms: typed records, written atomically, with a published JSON schema each."""

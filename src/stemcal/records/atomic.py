@@ -1,0 +1,103 @@
+"""Files appear whole or not at all: write beside the final name, fsync, rename.
+
+What this does not protect against: a file system that acknowledges fsync without doing it, and two processes that
+write the same final name (the session lock does that).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from stemcal.errors import DataError
+
+PARTIAL = ".partial"
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def partial_path(final: Path) -> Path:
+    """Return the temporary name for ``final``: same folder and suffix, unique to this host and process."""
+    return final.with_name(f".{final.stem}.{socket.gethostname()}-{os.getpid()}{PARTIAL}{final.suffix}")
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; on success it takes the name ``final``, on any exception it is removed.
+
+    Parameters
+    ----------
+    final : Path
+        The name the file shall have. Its folder is created if need be.
+
+    Yields
+    ------
+    Path
+        A path in the same folder with the same suffix.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = partial_path(final)
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync(final.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stale_partials(folder: Path) -> list[Path]:
+    """Return the temporary files that killed writers left below ``folder``, sorted."""
+    return sorted(path for path in folder.rglob(f".*{PARTIAL}*") if path.is_file())
+
+
+def write_text(final: Path, text: str) -> None:
+    """Write ``text`` (UTF-8) to ``final`` atomically."""
+    with atomic_path(final) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def record_json(record: BaseModel) -> str:
+    """Return ``record`` as the text that is written to disk: indented, keys in declaration order, one newline."""
+    return record.model_dump_json(indent=1, by_alias=True) + "\n"
+
+
+def write_record(final: Path, record: BaseModel) -> None:
+    """Write ``record`` as JSON to ``final`` atomically."""
+    write_text(final, record_json(record))
+
+
+def read_record(path: Path, model: type[ModelT]) -> ModelT:
+    """Read the JSON at ``path`` as ``model``.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or does not fit the model; the message names the first offending key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        problem = f"is not a {model.__name__} record: {place}: {first['msg']}"
+        raise DataError(path, problem, "write it again with this version of stemcal") from error

@@ -1,0 +1,69 @@
+"""The frozen manifest of a session: what there is, what is complete, what each data set is for.
+
+The manifest is also the Snakemake configuration (``--configfile``): its keys are the configuration's keys, and
+``settings`` holds the resolved sections of every step.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stemcal.records.base import Record
+from stemcal.records.microscope import Microscope
+
+FileVerdict = Literal["ready", "growing", "incomplete", "rejected", "held", "archived", "ignored"]
+Role = Literal["gold", "sample", "overfocus", "vacuum", "gain"]
+
+
+class RawIdentity(Record):
+    """What makes a raw file the same file: its size, its first header and its sidecars, never its mtime or path."""
+
+    size_bytes: int
+    n_frames: int
+    first_header_sha256: str
+    first_timestamp: str | None
+    hdr_sha256: str | None
+    microscope_sha256: str | None
+
+
+class Dataset(Record):
+    """One acquisition.
+
+    ``id`` is the output prefix relative to the processing folder, in the alphabet ``[A-Za-z0-9._+-/]``; paths of raw
+    files are relative to the session.
+    """
+
+    id: str
+    label: str
+    role: Role
+    role_reason: str
+    verdict: FileVerdict
+    reason: str
+    mib: str
+    hdr: str | None
+    microscope_file: str | None
+    source: RawIdentity | None
+    n_frames_expected: int | None
+    frame_shape: tuple[int, int] | None
+    itemsize: int | None
+    acquired_at: str | None
+    microscope: Microscope | None
+    scan_shape: tuple[int, int] | None = Field(default=None, description="given by the user in session.yaml")
+    gold_candidates: tuple[str, ...] = ()
+    binding_reason: str | None = None
+    group: str | None = Field(default=None, description="data sets of one group may be factorised together")
+    stages: tuple[str, ...] = ()
+
+
+class Manifest(Record):
+    """A session as it was found, with everything that decides what will be computed."""
+
+    schema_id: Literal["stemcal/manifest/1"] = Field(default="stemcal/manifest/1", alias="schema")
+    session: str
+    processing: str
+    instrument: str
+    settings: dict[str, dict[str, object]]
+    datasets: dict[str, Dataset]
+    warnings: tuple[str, ...] = ()

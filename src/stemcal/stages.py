@@ -1,0 +1,163 @@
+"""The light table of steps: name, revision, what it stands on, and what it costs.
+
+Standard library only: the Snakefile imports this module, and a job parses the Snakefile twice.
+
+``revision`` is bumped when the numbers of a step change; the golden-number tests fail until it is. Memory is a stated
+function of the block and the frame, not of the length of the scan; ``tests/test_memory.py`` holds it to that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+BLOCK_BYTES = 32 * 2**20
+"""Target size of one block of raw frames; a block is never less than one frame."""
+
+_MIB = 2**20
+_INTERPRETER_MB = 450
+"""A worker with numpy, scipy, h5py and matplotlib, and the two Snakemake interpreters of a SLURM job beside it."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Size of one data set.
+
+    Attributes
+    ----------
+    n_frames : int
+        Number of frames in the scan.
+    frame_pixels : int
+        Detector rows times columns.
+    itemsize : int
+        Bytes per pixel of the raw counts.
+    """
+
+    n_frames: int
+    frame_pixels: int
+    itemsize: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one raw frame."""
+        return self.frame_pixels * self.itemsize
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the whole scan."""
+        return self.n_frames * self.frame_bytes
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block of raw frames."""
+        return max(BLOCK_BYTES, self.frame_bytes)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step as the workflow sees it.
+
+    Attributes
+    ----------
+    revision : int
+        Version of the algorithm; part of the parameter of every rule and of every output.
+    upstream : tuple of str
+        Steps whose outputs it reads.
+    memory_mb : callable
+        Peak resident memory in MB from (extent, threads).
+    rate_mb_per_s : float
+        Raw data that one core gets through per second, for the run-time request; measured, then halved.
+    """
+
+    revision: int
+    upstream: tuple[str, ...]
+    memory_mb: Callable[[Extent, int], int]
+    rate_mb_per_s: float
+
+
+def _fixed(megabytes: int) -> Callable[[Extent, int], int]:
+    def memory_mb(_extent: Extent, _threads: int) -> int:
+        return _INTERPRETER_MB + megabytes
+
+    return memory_mb
+
+
+def _streaming(float_copies: int, bytes_per_frame: int) -> Callable[[Extent, int], int]:
+    """Memory of a pass: per thread a raw block and ``float_copies`` float32 blocks, patterns, results per position."""
+
+    def memory_mb(extent: Extent, threads: int) -> int:
+        block_pixels = extent.block_bytes // extent.itemsize
+        per_thread = extent.block_bytes + float_copies * 4 * block_pixels
+        in_flight = (2 * threads + 2) * extent.block_bytes
+        patterns = 10 * 8 * extent.frame_pixels
+        total = in_flight + threads * per_thread + patterns + bytes_per_frame * extent.n_frames
+        return _INTERPRETER_MB + math.ceil(total / _MIB)
+
+    return memory_mb
+
+
+STAGES: Mapping[str, Stage] = {
+    "discover": Stage(1, (), _fixed(100), 1e9),
+    "convert": Stage(1, (), _streaming(1, 120), 150.0),
+    "gold": Stage(1, ("convert",), _streaming(1, 60), 100.0),
+    "calibration": Stage(1, ("convert", "gold"), _streaming(1, 120), 100.0),
+    "polar": Stage(1, ("calibration",), _streaming(2, 9000), 20.0),
+    "nmf": Stage(1, ("polar",), _fixed(3000), 1e9),
+    "report": Stage(1, ("convert", "gold", "calibration", "polar", "nmf"), _fixed(1500), 1e9),
+}
+
+
+def canonical(value: object) -> str:
+    """Return ``value`` as JSON with sorted keys and no spare white space: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def parameter(stage: str, settings: Mapping[str, object], source: Mapping[str, object]) -> str:
+    """Return the ONE parameter of a rule: what, by which revision, with which settings, on which data.
+
+    Snakemake compares parameters as an unordered set of values, so everything that decides an output has to be in
+    one canonical text.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the step.
+    settings : mapping
+        The step's section of the configuration, in full.
+    source : mapping
+        Identity of the data it works on.
+    """
+    revision = STAGES[stage].revision
+    return canonical({"stage": stage, "revision": revision, "settings": settings, "source": source})
+
+
+def lineage(stage: str) -> tuple[str, ...]:
+    """Return ``stage`` and every step it stands on, each once, sorted by name."""
+    found = {stage}
+    for step in STAGES[stage].upstream:
+        found.update(lineage(step))
+    return tuple(sorted(found))
+
+
+def lineage_digest(stage: str, settings: Mapping[str, Mapping[str, object]], source: Mapping[str, object]) -> str:
+    """Return a digest of all that can change what ``stage`` says of ``source``.
+
+    A data set that failed is held while this digest stays the same: a new file, another setting or a new revision of
+    the step or of any step before it releases it.
+    """
+    parameters = [parameter(step, settings.get(step, {}), source) for step in lineage(stage)]
+    return hashlib.sha256("\n".join(parameters).encode()).hexdigest()
+
+
+def memory_mb(stage: str, extent: Extent, threads: int) -> int:
+    """Return the peak memory in MB that a job of ``stage`` on ``extent`` may need with ``threads`` threads."""
+    return STAGES[stage].memory_mb(extent, threads)
+
+
+def runtime_minutes(stage: str, extent: Extent, threads: int) -> int:
+    """Return the run time in minutes to ask for: start-up plus the raw data at the step's rate."""
+    seconds = 240 + extent.raw_bytes / (STAGES[stage].rate_mb_per_s * 1e6 * max(1, threads))
+    return math.ceil(seconds / 60)
