@@ -65,7 +65,9 @@ class Stage:
     revision : int
         Version of the algorithm; part of the parameter of every rule and of every output.
     upstream : tuple of str
-        Steps whose outputs it reads.
+        Steps on the same data set whose outputs it reads.
+    reads : tuple of str
+        Which identities decide its output, see `parameter`.
     memory_mb : callable
         Peak resident memory in MB from (extent, threads).
     rate_mb_per_s : float
@@ -74,6 +76,7 @@ class Stage:
 
     revision: int
     upstream: tuple[str, ...]
+    reads: tuple[str, ...]
     memory_mb: Callable[[Extent, int], int]
     rate_mb_per_s: float
 
@@ -100,13 +103,13 @@ def _streaming(float_copies: int, bytes_per_frame: int) -> Callable[[Extent, int
 
 
 STAGES: Mapping[str, Stage] = {
-    "discover": Stage(1, (), _fixed(100), 1e9),
-    "convert": Stage(1, (), _streaming(1, 120), 150.0),
-    "gold": Stage(1, ("convert",), _streaming(1, 60), 100.0),
-    "calibration": Stage(1, ("convert", "gold"), _streaming(1, 120), 100.0),
-    "polar": Stage(1, ("calibration",), _streaming(2, 9000), 20.0),
-    "nmf": Stage(1, ("polar",), _fixed(3000), 1e9),
-    "report": Stage(1, ("convert", "gold", "calibration", "polar", "nmf"), _fixed(1500), 1e9),
+    "discover": Stage(1, (), (), _fixed(100), 1e9),
+    "convert": Stage(1, (), ("raw",), _streaming(1, 120), 150.0),
+    "gold": Stage(1, ("convert",), ("raw",), _streaming(1, 60), 100.0),
+    "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 120), 100.0),
+    "polar": Stage(1, ("calibration",), ("raw",), _streaming(2, 9000), 20.0),
+    "nmf": Stage(1, (), ("members",), _fixed(3000), 1e9),
+    "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
 }
 
 
@@ -115,41 +118,39 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def parameter(stage: str, settings: Mapping[str, object], source: Mapping[str, object]) -> str:
+def parameter(stage: str, settings: Mapping[str, Mapping[str, object]], source: Mapping[str, object]) -> str:
     """Return the ONE parameter of a rule: what, by which revision, with which settings, on which data.
 
     Snakemake compares parameters as an unordered set of values, so everything that decides an output has to be in
-    one canonical text.
+    one canonical text. The digest of the parameters of the steps before it is part of ``source``: whatever changes
+    upstream changes this text too, so that its digest alone tells whether a refusal still stands.
 
     Parameters
     ----------
     stage : str
         Name of the step.
     settings : mapping
-        The step's section of the configuration, in full.
+        The settings of every step, by name.
     source : mapping
-        Identity of the data it works on.
+        Identity of the data; a step takes the keys that it ``reads`` (``raw``: its own file, ``gold``: the
+        references it may be calibrated with, ``members``: the data sets of an aggregate).
+
+    Returns
+    -------
+    str
+        Canonical JSON ``{stage, revision, settings, source}``.
     """
-    revision = STAGES[stage].revision
-    return canonical({"stage": stage, "revision": revision, "settings": settings, "source": source})
+    step = STAGES[stage]
+    read = {key: source[key] for key in step.reads}
+    if step.upstream:
+        texts = [parameter(before, settings, source) for before in step.upstream]
+        read["upstream"] = digest("\n".join(texts))
+    return canonical({"stage": stage, "revision": step.revision, "settings": settings.get(stage, {}), "source": read})
 
 
-def lineage(stage: str) -> tuple[str, ...]:
-    """Return ``stage`` and every step it stands on, each once, sorted by name."""
-    found = {stage}
-    for step in STAGES[stage].upstream:
-        found.update(lineage(step))
-    return tuple(sorted(found))
-
-
-def lineage_digest(stage: str, settings: Mapping[str, Mapping[str, object]], source: Mapping[str, object]) -> str:
-    """Return a digest of all that can change what ``stage`` says of ``source``.
-
-    A data set that failed is held while this digest stays the same: a new file, another setting or a new revision of
-    the step or of any step before it releases it.
-    """
-    parameters = [parameter(step, settings.get(step, {}), source) for step in lineage(stage)]
-    return hashlib.sha256("\n".join(parameters).encode()).hexdigest()
+def digest(text: str) -> str:
+    """Return the SHA-256 of ``text`` in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def memory_mb(stage: str, extent: Extent, threads: int) -> int:

@@ -1,1 +1,82 @@
 """One thin module per verb; ``main`` dispatches and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from stemcal import __version__
+from stemcal.errors import StemcalError
+
+VERBS = {
+    "process": "do a whole session: discover, then every step, on this machine or through SLURM",
+    "status": "say what is ready, running, done, held and why",
+    "discover": "look through a session folder and freeze what is there into a manifest",
+    "convert": "turn a Merlin .mib file into HDF5, with every cheap sum in the same pass",
+    "gold": "measure elliptical distortion and reciprocal pixel size on a gold powder pattern",
+    "calibration": "bind the reference that fits to a data set and measure its own origin and descan",
+    "polar": "azimuthal mean and variance per position, straight from the raw counts",
+    "nmf": "factorise the radial profiles of all scans that share a calibration",
+    "report": "write the session page",
+}
+
+EXIT_CODES = """\
+exit codes:
+  0   done
+  1   the data were refused, or a step failed
+  2   the command line, the configuration or the manifest cannot be used
+  75  another run holds the session; try again later
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``stemcal`` with ``arguments`` (the process's own by default) and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    asked = words[0] if words and words[0] in VERBS else None
+    parsed = _parser(asked).parse_args(words)
+    try:
+        return int(_verb(parsed.verb).run(parsed))
+    except StemcalError as error:
+        print(f"stemcal {parsed.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"stemcal {parsed.verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"stemcal {parsed.verb}: {_describe(error)}", file=sys.stderr)
+        return 1
+
+
+def _describe(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}; check the path, its permissions and the free space, then run it again"
+
+
+def _verb(name: str) -> ModuleType:
+    return importlib.import_module(f"stemcal.cli.{name}")
+
+
+def _parser(asked: str | None) -> argparse.ArgumentParser:
+    """Build the parser; only the verb that was asked for is imported, so that ``--help`` stays quick."""
+    parser = argparse.ArgumentParser(
+        prog="stemcal",
+        description="Unattended batch workflow for 4D-STEM sessions.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"stemcal {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == asked:
+            _verb(name).add_arguments(verb)
+    return parser
