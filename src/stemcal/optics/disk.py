@@ -1,0 +1,174 @@
+"""The bright-field disk: where it is in a mean pattern, and in every frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+_SMOOTHING_PX = 0.7
+_LEVEL = 0.5
+_CONTRAST = 3.0
+_SMALLEST_AREA_PX = 4
+_LARGEST_PART = 0.3
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class BrightDisk:
+    """Centre (row, col) and radius in px of the bright-field disk of a pattern."""
+
+    centre_row_px: float
+    centre_col_px: float
+    radius_px: float
+
+    @property
+    def centre_px(self) -> tuple[float, float]:
+        """(row, col) in px."""
+        return self.centre_row_px, self.centre_col_px
+
+
+@dataclass(frozen=True)
+class NoDisk:
+    """There is no usable bright-field disk, and why."""
+
+    reason: str
+
+
+def find_bright_disk(
+    mean_pattern: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None = None
+) -> BrightDisk | NoDisk:
+    """Find the bright-field disk of a mean pattern.
+
+    The brightest connected patch above half its own level, larger than a hot pixel, clear of the frame edge and at
+    least three times as bright as the median of the pattern. The radius is that of a circle of the same area, the
+    centre a centroid over the disk and its surroundings.
+
+    Parameters
+    ----------
+    mean_pattern : numpy.ndarray
+        (det_row, det_col) mean counts.
+    valid : numpy.ndarray, optional
+        (det_row, det_col), True = valid.
+
+    Returns
+    -------
+    BrightDisk or NoDisk
+        An expected failure is a value with its reason.
+    """
+    usable = np.isfinite(mean_pattern) if valid is None else valid & np.isfinite(mean_pattern)
+    if not usable.any():
+        return NoDisk("no pixel of the pattern is valid")
+    smooth = _smoothed(mean_pattern, usable)
+    floor = float(np.median(smooth[usable]))
+    for _ in range(_ATTEMPTS):
+        level = float(smooth.max())
+        if level <= max(floor, 0.0) * _CONTRAST:
+            return NoDisk(
+                f"the brightest patch ({level:.3g} counts) is not {_CONTRAST:g} times the median ({floor:.3g})"
+            )
+        patch = _patch_at_maximum(smooth, level)
+        if np.count_nonzero(patch & usable) >= _SMALLEST_AREA_PX:
+            return _measured(mean_pattern, usable, patch)
+        smooth = np.where(ndimage.binary_dilation(patch, iterations=2), floor, smooth)
+    return NoDisk(f"{_ATTEMPTS} bright patches are all smaller than {_SMALLEST_AREA_PX} px: hot pixels, no disk")
+
+
+def _smoothed(pattern: NDArray[np.floating[Any]], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Smooth over the valid pixels only, and fill the invalid ones from their neighbours (a dead cross, say)."""
+    filled = np.where(usable, pattern, 0.0)
+    weight = ndimage.gaussian_filter(usable.astype(np.float64), _SMOOTHING_PX, mode="nearest")
+    total = ndimage.gaussian_filter(filled, _SMOOTHING_PX, mode="nearest")
+    return np.asarray(np.where(weight > 0.05, total / np.maximum(weight, 0.05), 0.0))
+
+
+def _patch_at_maximum(smooth: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
+    labels, _ = ndimage.label(smooth > _LEVEL * level)
+    return np.asarray(labels == labels[np.unravel_index(int(smooth.argmax()), smooth.shape)])
+
+
+def _measured(
+    pattern: NDArray[np.floating[Any]], usable: NDArray[np.bool_], patch: NDArray[np.bool_]
+) -> BrightDisk | NoDisk:
+    rows, cols = np.nonzero(patch)
+    if rows.size > _LARGEST_PART * patch.size:
+        return NoDisk(
+            f"the bright patch covers {rows.size / patch.size:.0%} of the frame, more than {_LARGEST_PART:.0%}"
+        )
+    if rows.min() == 0 or cols.min() == 0 or rows.max() == patch.shape[0] - 1 or cols.max() == patch.shape[1] - 1:
+        return NoDisk("the bright patch touches the edge of the frame")
+    radius = math.sqrt(rows.size / math.pi)
+    guess = np.array([rows.mean(), cols.mean()])
+    centre = window_centroid(pattern[None], guess, radius, usable)[0]
+    row, col = centre if np.isfinite(centre).all() else guess
+    return BrightDisk(float(row), float(col), radius)
+
+
+def window_centroid(
+    frames: NDArray[np.generic],
+    centre_px: ArrayLike,
+    radius_px: float,
+    valid: NDArray[np.bool_] | None = None,
+    *,
+    passes: int = 2,
+) -> NDArray[np.float64]:
+    """Return the centroid of the bright disk in every frame.
+
+    A square window of 1.5 radii + 3 px about the last estimate, less the mean of its border. A pixel that is invalid
+    or off the frame is left out together with its mirror image in the window's centre, so that a dead line does not
+    push the centroid aside.
+
+    Parameters
+    ----------
+    frames : numpy.ndarray
+        (n, det_row, det_col) counts.
+    centre_px : array_like
+        (2,) or (n, 2) first estimate (row, col).
+    radius_px : float
+        Radius of the disk in px.
+    valid : numpy.ndarray, optional
+        (det_row, det_col), True = valid.
+    passes : int
+        The second pass re-centres the window on the first result.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 2) (row, col) in px; NaN where the window holds no counts above its border, or the result leaves it.
+    """
+    n = len(frames)
+    half = math.ceil(1.5 * radius_px) + 3
+    usable = np.ones(frames.shape[1:], bool) if valid is None else valid
+    padded_valid = np.pad(usable, half, constant_values=False)
+    estimate = np.broadcast_to(np.asarray(centre_px, dtype=np.float64), (n, 2)).copy()
+    for _ in range(passes):
+        estimate = _one_pass(frames, estimate, half, padded_valid)
+    return estimate
+
+
+def _one_pass(
+    frames: NDArray[np.generic], estimate: NDArray[np.float64], half: int, padded_valid: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    shape = np.array(frames.shape[1:])
+    finite = np.isfinite(estimate).all(axis=1)
+    corner = np.clip(np.rint(np.where(finite[:, None], estimate, 0.0)).astype(np.intp), 0, shape - 1)
+    offset = np.arange(-half, half + 1)
+    rows, cols = corner[:, 0, None] + offset, corner[:, 1, None] + offset
+    use = padded_valid[rows[:, :, None] + half, cols[:, None, :] + half]
+    use &= use[:, ::-1, ::-1]
+    index = np.arange(len(frames))[:, None, None]
+    clipped = np.clip(rows, 0, shape[0] - 1)[:, :, None], np.clip(cols, 0, shape[1] - 1)[:, None, :]
+    counts = np.where(use, frames[index, clipped[0], clipped[1]], 0).astype(np.float64)
+    border = use.copy()
+    border[:, 1:-1, 1:-1] = False
+    background = counts.sum(axis=(1, 2), where=border) / np.maximum(border.sum(axis=(1, 2)), 1)
+    signal = np.where(use, counts - background[:, None, None], 0.0)
+    total = signal.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shift = np.stack([signal.sum(axis=2) @ offset, signal.sum(axis=1) @ offset], axis=1) / total[:, None]
+    good = finite & (total > 0) & (np.abs(np.nan_to_num(shift, nan=np.inf)) <= half).all(axis=1)
+    return np.where(good[:, None], corner + shift, np.nan)
