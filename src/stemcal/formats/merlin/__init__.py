@@ -1,0 +1,30 @@
+"""Merlin (Medipix) files of Quantum Detectors: ``.mib`` frames and the ``.hdr`` text beside them.
+
+A ``.mib`` file is a run of records without a file header: an ASCII header of 384 bytes (one chip) or 768 bytes (four
+chips), then the pixels, big-endian, row by row. Counts of type U08, U16 and U32 are read and written; R64 (the chips'
+own bit order) is recognised, with its size, but its pixels are not decoded.
+
+Rows come in file order here. RosettaSciIO turns them upside down; LiberTEM does not.
+"""
+
+from stemcal.formats.merlin.hdr import HdrFile, parse_hdr, read_hdr, write_hdr
+from stemcal.formats.merlin.header import FrameHeader, encode_header, parse_header
+from stemcal.formats.merlin.layout import MibLayout, check_last_frame, inspect_mib
+from stemcal.formats.merlin.reader import MibFile
+from stemcal.formats.merlin.writer import append_mib, write_mib
+
+__all__ = [
+    "FrameHeader",
+    "HdrFile",
+    "MibFile",
+    "MibLayout",
+    "append_mib",
+    "check_last_frame",
+    "encode_header",
+    "inspect_mib",
+    "parse_hdr",
+    "parse_header",
+    "read_hdr",
+    "write_hdr",
+    "write_mib",
+]
