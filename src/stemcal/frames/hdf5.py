@@ -1,0 +1,124 @@
+"""Frames in HyperSpy's HDF5 layout: our container, or any 4-D .hspy file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.errors import DataError
+from stemcal.formats import bitshuffle
+from stemcal.formats.container import Extras, open_experiment, read_extras
+from stemcal.frames.base import BaseSource, Identity, given_shape, stack_shape
+
+_COMPRESSION_VALUE = 4
+"""Where the filter keeps its compression among its values: version (2), element bytes, block size, compression."""
+
+
+class Hdf5Source(BaseSource):
+    """The data set ``/Experiments/<name>/data`` of a file with one experiment.
+
+    Chunks of one bitshuffle-LZ4 frame (what `stemcal convert` writes) are decompressed outside HDF5, so that threads
+    work at the same time; everything else goes through h5py, one thread at a time.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    scan_shape : tuple of int or None
+        Overrides the scan shape (scan_row, scan_col) that the file states.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be opened or does not hold one stack of frames.
+    UsageError
+        If ``scan_shape`` does not fit the number of frames.
+    """
+
+    def __init__(self, path: Path, scan_shape: tuple[int, int] | None = None) -> None:
+        self._file, group = open_experiment(path)
+        try:
+            self._data: h5py.Dataset = group["data"]
+            self._stored = stack_shape(path, self._data.shape)
+            extras = read_extras(path, group)
+            n_frames = self._stored[0] * self._stored[1]
+            super().__init__(
+                path,
+                given_shape(path, n_frames, scan_shape, self._stored),
+                (int(self._data.shape[-2]), int(self._data.shape[-1])),
+                self._data.dtype,
+                valid=extras.valid,
+                frame_status=extras.frame_status,
+                microscope=extras.microscope,
+                acquired_at=extras.acquired_at,
+            )
+            self._direct = _one_frame_chunks(self._data) and bitshuffle.functions() is not None
+            self._check_complete()
+            self.identity = self._identify(extras)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return frames start:stop as (n, det_row, det_col), native byte order."""
+        self.check_range(start, stop)
+        frames = np.empty((stop - start, *self.frame_shape), self.dtype)
+        if self._direct:
+            for place in range(start, stop):
+                self._decompress(place, frames[place - start])
+        else:
+            self._read_lines(start, stop, frames)
+        return frames
+
+    def _decompress(self, place: int, out: NDArray[Any]) -> None:
+        _mask, chunk = self._data.id.read_direct_chunk((*self._position(place), 0, 0))
+        try:
+            bitshuffle.decompress(chunk, out)
+        except ValueError as error:
+            raise DataError(self.path, f"frame {place} is damaged ({error})", "convert the raw file again") from error
+
+    def _check_complete(self) -> None:
+        """HDF5 reads a chunk that was never written as zeros: a killed conversion would look finished."""
+        n_stored = self._data.id.get_num_chunks() if self._direct else self.n_frames
+        if n_stored != self.n_frames:
+            raise DataError(self.path, f"holds {n_stored} of {self.n_frames} frames", "convert the raw file again")
+
+    def _read_lines(self, start: int, stop: int, frames: NDArray[Any]) -> None:
+        """Read whole stretches of scan lines, the largest hyperslabs a range of frames consists of."""
+        if self._data.ndim == 3:
+            self._data.read_direct(frames, np.s_[start:stop])
+            return
+        place = start
+        while place < stop:
+            row, col = self._position(place)
+            length = min(self._stored[1] - col, stop - place)
+            frames[place - start : place - start + length] = self._data[row, col : col + length]
+            place += length
+
+    def _position(self, place: int) -> tuple[int, int]:
+        return divmod(place, self._stored[1])
+
+    def _identify(self, extras: Extras) -> Identity:
+        first = hashlib.sha256(self.read(0, 1).tobytes()).hexdigest()
+        identity: Identity = {"n_frames": self.n_frames, "first_frame_sha256": first}
+        return {**identity, **extras.identity}
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+
+def _one_frame_chunks(data: h5py.Dataset) -> bool:
+    """Say whether every chunk is one frame, filtered by bitshuffle-LZ4 and nothing else, in native byte order."""
+    if data.ndim != 4 or data.chunks != (1, 1, *data.shape[-2:]) or not data.dtype.isnative:
+        return False
+    pipeline = data.id.get_create_plist()
+    if pipeline.get_nfilters() != 1:
+        return False
+    code, _flags, values, _name = pipeline.get_filter(0)
+    return bool(code == bitshuffle.FILTER_ID and values[_COMPRESSION_VALUE] == bitshuffle.LZ4)
