@@ -1,0 +1,134 @@
+# The only file of the workflow with functions. They look things up in the manifest and ask the stage table for
+# parameters and resources; standard library only, because every job parses this file twice.
+import re
+
+from stemcal import stages
+
+if not str(config.get("schema", "")).startswith("stemcal/manifest/"):
+    raise WorkflowError(
+        "no manifest: run `stemcal discover SESSION` and pass the manifest it names with --configfile"
+    )
+
+DATASETS = config["datasets"]
+SETTINGS = config["settings"]
+MANIFEST = config["path"]
+GROUPS = sorted({entry["group"] for entry in DATASETS.values() if entry["group"]})
+
+NO_MATCH = "$."
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, DATASETS)) or NO_MATCH,
+    group="|".join(map(re.escape, GROUPS)) or NO_MATCH,
+
+
+def raw_file(key):
+    """Input function for a raw file; `ancient`, because its identity is in the parameter and not in its mtime."""
+
+    def path(wildcards):
+        file = DATASETS[wildcards.dataset][key]
+        return ancient(f"{config['session']}/{file}") if file else []
+
+    return path
+
+
+def targets(stage):
+    """Records of every data set that goes through a stage."""
+    return [f"{name}_{stage}.json" for name, entry in DATASETS.items() if stage in entry["stages"]]
+
+
+def gold_records(wildcards):
+    """Candidate references of a scan, in order of preference."""
+    return [f"{name}_gold.json" for name in DATASETS[wildcards.dataset]["gold_candidates"]]
+
+
+def members(wildcards):
+    """Data sets that are factorised together."""
+    return [name for name, entry in DATASETS.items() if entry["group"] == wildcards.group and "polar" in entry["stages"]]
+
+
+def parameter(stage):
+    """The one parameter of a rule on one data set."""
+
+    def text(wildcards):
+        return stages.parameter(stage, SETTINGS, DATASETS[wildcards.dataset]["source"])
+
+    return text
+
+
+def parameter_of_group(wildcards):
+    """The one parameter of the factorisation: which data sets, each by the parameter of its profiles."""
+    profiles = {
+        name: stages.digest(stages.parameter("polar", SETTINGS, DATASETS[name]["source"])) for name in members(wildcards)
+    }
+    return stages.parameter("nmf", SETTINGS, {"members": profiles})
+
+
+def parameter_of_session(wildcards):
+    """The one parameter of the session page: the manifest, which is named by its content."""
+    return stages.parameter("report", SETTINGS, {"members": MANIFEST})
+
+
+def extent(wildcards):
+    """Size of a data set as the stage table wants it."""
+    entry = DATASETS[wildcards.dataset]
+    rows, cols = entry["frame_shape"]
+    return stages.Extent(entry["identity"]["n_frames"], rows * cols, entry["itemsize"])
+
+
+def memory_mb(stage):
+    """Memory of a job on one data set; a second attempt gets half as much again."""
+
+    def megabytes(wildcards, threads, attempt):
+        return int(stages.memory_mb(stage, extent(wildcards), threads) * (1 + attempt) / 2)
+
+    return megabytes
+
+
+def runtime_minutes(stage):
+    """Time of a job on one data set; a second attempt gets twice as much."""
+
+    def minutes(wildcards, threads, attempt):
+        return attempt * stages.runtime_minutes(stage, extent(wildcards), threads)
+
+    return minutes
+
+
+def memory_mb_of_session(stage):
+    """Memory of a job on the whole session."""
+
+    def megabytes(wildcards, threads, attempt):
+        return int(stages.memory_mb(stage, stages.Extent(0, 1, 1), threads) * (1 + attempt) / 2)
+
+    return megabytes
+
+
+def figure_label(wildcards):
+    """What the figure is called in the report of Snakemake."""
+    return {"data set": DATASETS[wildcards.dataset]["label"]}
+
+
+def group_label(wildcards):
+    """What a figure of a group is called in the report of Snakemake."""
+    return {"group": wildcards.group}
+
+
+def profile_records(wildcards):
+    """Records of the profiles that are factorised together."""
+    return [f"{name}_polar.json" for name in members(wildcards)]
+
+
+def profile_means(wildcards):
+    """Mean profiles that are factorised together."""
+    return [f"{name}_azimuthal_mean.hspy" for name in members(wildcards)]
+
+
+def profile_variances(wildcards):
+    """Variance profiles that are factorised together."""
+    return [f"{name}_azimuthal_var.hspy" for name in members(wildcards)]
+
+
+def all_records(wildcards):
+    """Everything that the session page shows."""
+    per_dataset = [record for stage in ("convert", "gold", "calibration", "polar") for record in targets(stage)]
+    return per_dataset + [f"nmf/{group}/nmf.json" for group in GROUPS]

@@ -60,7 +60,7 @@ def add_step_options(parser: argparse.ArgumentParser, stage: str) -> None:
         "--settings",
         metavar="JSON",
         default="{}",
-        help=f"settings that differ from the defaults, as JSON with the keys of section '{stage}' of config/config.yaml",
+        help=f"settings that differ from the defaults: JSON with keys of section '{stage}' of config/config.yaml",
     )
     given.add_argument(
         "--parameter",

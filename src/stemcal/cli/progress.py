@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 @contextmanager
-def open_progress(what: str, *, enabled: bool) -> Iterator[Progress]:
+def open_progress(what: str, *, enabled: bool, unit: str = "frame") -> Iterator[Progress]:
     """Give a callable that takes (done, total) and shows it on standard error.
 
     Parameters
@@ -24,14 +24,16 @@ def open_progress(what: str, *, enabled: bool) -> Iterator[Progress]:
         The name of the step.
     enabled : bool
         False gives a callable that shows nothing.
+    unit : str
+        What is counted.
     """
     if not enabled:
         yield _silent
     elif sys.stderr.isatty():
-        with tqdm(desc=what, unit="frame", leave=False) as bar:
+        with tqdm(desc=what, unit=unit, leave=False) as bar:
             yield _bar(bar)
     else:
-        yield _lines(what)
+        yield _lines(what, unit)
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -46,14 +48,14 @@ def _bar(bar: tqdm[None]) -> Progress:
     return show
 
 
-def _lines(what: str) -> Progress:
+def _lines(what: str, unit: str) -> Progress:
     last = time.monotonic()
 
     def show(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_LINES:
-            print(f"{what}: {done} of {total} frames", file=sys.stderr, flush=True)
+            print(f"{what}: {done} of {total} {unit}s", file=sys.stderr, flush=True)
             last = now
 
     return show

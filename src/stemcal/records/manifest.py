@@ -44,7 +44,7 @@ class Dataset(Record):
     mib: str
     hdr: str | None
     microscope_file: str | None
-    source: RawIdentity | None
+    identity: RawIdentity | None
     n_frames_expected: int | None
     frame_shape: tuple[int, int] | None
     itemsize: int | None
@@ -55,14 +55,17 @@ class Dataset(Record):
     binding_reason: str | None = None
     group: str | None = Field(default=None, description="data sets of one group may be factorised together")
     stages: tuple[str, ...] = ()
+    source: dict[str, object] = Field(
+        default_factory=dict, description="what enters the parameters of its rules, see stemcal.stages.parameter"
+    )
 
 
 class Manifest(Record):
     """A session as it was found, with everything that decides what will be computed."""
 
     schema_id: Literal["stemcal/manifest/1"] = Field(default="stemcal/manifest/1", alias="schema")
-    session: str
-    processing: str
+    path: str = Field(description="of this file, relative to the processing folder")
+    session: str = Field(description="of the session, relative to the processing folder")
     instrument: str
     settings: dict[str, dict[str, object]]
     datasets: dict[str, Dataset]

@@ -1,0 +1,1 @@
+"""``discover``: a raw session folder becomes one frozen manifest."""

@@ -1,0 +1,79 @@
+"""Which references may serve which scan, and which scans may be factorised together. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from stemcal.discover.settings import DiscoverSettings
+from stemcal.records.manifest import Dataset
+
+_PERCENT = 100.0
+
+
+def gold_candidates(
+    scan: Dataset, golds: tuple[Dataset, ...], settings: DiscoverSettings
+) -> tuple[tuple[str, ...], str]:
+    """Return the ids of the gold data sets that may calibrate ``scan``, best first, and the reason in words.
+
+    A candidate agrees in high tension, nominal camera length (within the tolerances) and detector shape; among those
+    the nearest in time comes first, ties broken by id.
+
+    Parameters
+    ----------
+    scan : Dataset
+        A sample scan.
+    golds : tuple of Dataset
+        Every gold data set that will be measured.
+    settings : DiscoverSettings
+        The tolerances.
+    """
+    optics = scan.microscope
+    if optics is None or optics.voltage_kv is None or optics.nominal_camera_length_m is None:
+        return (), "no calibration: high tension or camera length of this scan is unknown"
+    key = f"{optics.voltage_kv:g} kV, camera length {optics.nominal_camera_length_m:g} m, detector {scan.frame_shape}"
+    fitting = [gold for gold in golds if _fits(scan, gold, settings)]
+    if not fitting:
+        return (), f"no calibration: no gold reference at {key} among {len(golds)} in this session"
+    ordered = sorted(fitting, key=lambda gold: (_seconds_apart(scan, gold), gold.id))
+    plural = "s" if len(ordered) > 1 else ""
+    return tuple(gold.id for gold in ordered), f"{len(ordered)} gold reference{plural} at {key}, nearest in time first"
+
+
+def _fits(scan: Dataset, gold: Dataset, settings: DiscoverSettings) -> bool:
+    here, there = scan.microscope, gold.microscope
+    if here is None or there is None or scan.frame_shape != gold.frame_shape:
+        return False
+    return _agree(here.voltage_kv, there.voltage_kv, settings.voltage_tolerance_percent) and _agree(
+        here.nominal_camera_length_m, there.nominal_camera_length_m, settings.camera_length_tolerance_percent
+    )
+
+
+def _agree(a: float | None, b: float | None, tolerance_percent: float) -> bool:
+    if a is None or b is None:
+        return False
+    return abs(a - b) <= tolerance_percent / _PERCENT * max(abs(a), abs(b))
+
+
+def _seconds_apart(scan: Dataset, gold: Dataset) -> float:
+    """Return the time between two acquisitions; unknown times come last."""
+    if scan.acquired_at is None or gold.acquired_at is None:
+        return float("inf")
+    try:
+        apart = datetime.fromisoformat(scan.acquired_at) - datetime.fromisoformat(gold.acquired_at)
+    except (TypeError, ValueError):
+        return float("inf")
+    return abs(apart.total_seconds())
+
+
+def group_name(scan: Dataset) -> str | None:
+    """Return the name of the group of scans that ``scan`` may be factorised with, or None where optics are unknown."""
+    optics = scan.microscope
+    if (
+        optics is None
+        or optics.voltage_kv is None
+        or optics.nominal_camera_length_m is None
+        or scan.frame_shape is None
+    ):
+        return None
+    rows, cols = scan.frame_shape
+    return f"{optics.voltage_kv:g}kV_{1000 * optics.nominal_camera_length_m:g}mm_{rows}x{cols}"

@@ -1,0 +1,44 @@
+"""The identifier of a data set: its output prefix, in an alphabet that no shell and no workflow trips over."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
+_DIGEST_LENGTH = 8
+
+
+def dataset_id(raw_path: str, raw_suffix: str) -> str:
+    """Return the output prefix of ``raw_path`` relative to the processing folder.
+
+    ``Merlin/Au/20241113_110035/20241113_110035_data.mib`` gives ``Merlin/Au/20241113_110035/20241113_110035``. A part
+    with other characters than ``[A-Za-z0-9._+-]`` is simplified and gets a digest of its true name, so that two names
+    never become one and a name does not depend on its neighbours.
+    """
+    stem = raw_path[: -len(raw_suffix)] if raw_path.lower().endswith(raw_suffix) else raw_path
+    parts = stem.removesuffix("_data").split("/")
+    return "/".join(_safe(part) for part in parts)
+
+
+def label(raw_path: str, raw_suffix: str) -> str:
+    """Return what people call the data set: its path without the detector's folder and a repeated time stamp."""
+    parts = raw_path[: -len(raw_suffix)].removesuffix("_data").split("/")
+    if len(parts) > 1 and parts[-1] == parts[-2]:
+        parts = parts[:-1]
+    return "/".join(parts[1:] if len(parts) > 1 else parts)
+
+
+def has_line_break(raw_path: str) -> bool:
+    """Tell whether the name holds a line break or another control character, which no log can show."""
+    return any(unicodedata.category(character) == "Cc" for character in raw_path)
+
+
+def _safe(part: str) -> str:
+    folded = unicodedata.normalize("NFKD", part).encode("ascii", "ignore").decode()
+    simple = _UNSAFE.sub("_", folded)
+    if simple == part and not part.startswith((".", "-")):
+        return part
+    digest = hashlib.sha256(part.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    return f"{simple.lstrip('.-')}-{digest}".lstrip("-")

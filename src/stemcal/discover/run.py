@@ -1,0 +1,198 @@
+"""``discover``: list, group, classify, decide; each pure over one snapshot of the folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stemcal.discover.bind import gold_candidates, group_name
+from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
+from stemcal.discover.facts import Facts, read_facts
+from stemcal.discover.hold import hold
+from stemcal.discover.naming import dataset_id, has_line_break, label
+from stemcal.discover.roles import decide_role, stages_of
+from stemcal.discover.session_file import SessionFile, fits, lookup
+from stemcal.discover.settings import DiscoverSettings
+from stemcal.discover.settle import Quiet, judge_completeness
+from stemcal.discover.snapshot import Acquisition, group_acquisitions, take_snapshot
+from stemcal.records.frozen import state_folder
+from stemcal.records.manifest import Dataset, FileVerdict, Manifest, RawIdentity
+from stemcal.records.microscope import Microscope
+from stemcal.records.source import source_of
+
+_NANO = 1e-9
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to look at, and how.
+
+    Attributes
+    ----------
+    session : Path
+        The raw session folder; only read.
+    processing : Path
+        Where outputs and the memory between ticks are kept.
+    settings : dict
+        The resolved settings of every step by name, as plain JSON values.
+    discover : DiscoverSettings
+        The settings of this step.
+    session_file : SessionFile
+        What a person said.
+    instrument : str
+        Name of the instrument.
+    """
+
+    session: Path
+    processing: Path
+    settings: dict[str, dict[str, object]]
+    discover: DiscoverSettings
+    session_file: SessionFile
+    instrument: str
+
+
+def run_discover(
+    request: Request, *, previous: Manifest | None = None, clock: Callable[[], float] = time.time
+) -> Manifest:
+    """Return the manifest of a session as it lies there now.
+
+    Parameters
+    ----------
+    request : Request
+        What to look at.
+    previous : Manifest or None
+        The manifest of the last tick: data sets whose raw files have since been archived stay listed.
+    clock : callable
+        Seconds since the epoch.
+    """
+    files = take_snapshot(request.session, request.discover.ignore_folders)
+    acquisitions = group_acquisitions(files, request.discover.raw_suffix)
+    cache_path = state_folder(request.processing) / "discover-cache.json"
+    cache = _look(request.session, acquisitions, read_cache(cache_path), clock())
+    write_cache(cache_path, cache)
+    seen = tuple(_dataset(request, one, cache.entries[one.raw.path], clock()) for one in acquisitions)
+    datasets = _with_archived(_bind(request, seen), previous)
+    return Manifest(
+        path="",
+        session=Path(os.path.relpath(request.session, request.processing)).as_posix(),
+        instrument=request.instrument,
+        settings=request.settings,
+        datasets=dict(sorted(datasets.items())),
+        warnings=_warnings(acquisitions, cache),
+    )
+
+
+def _look(session: Path, acquisitions: tuple[Acquisition, ...], cache: Cache, now_s: float) -> Cache:
+    """Return the cache brought up to date; only acquisitions that changed are opened."""
+    entries = {}
+    for acquisition in acquisitions:
+        known = cache.entries.get(acquisition.raw.path)
+        if known is None or known.signature != acquisition.signature:
+            facts = read_facts(session, acquisition) if acquisition.raw.size_bytes else None
+            known = CacheEntry(signature=acquisition.signature, first_seen_s=now_s, facts=facts)
+        entries[acquisition.raw.path] = known
+    return Cache(entries=entries)
+
+
+def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_s: float) -> Dataset:
+    raw, facts = acquisition.raw.path, entry.facts
+    verdict, reason = _verdict(request, acquisition, entry, now_s)
+    role, role_reason = decide_role(raw, request.discover, request.session_file)
+    return Dataset(
+        id=dataset_id(raw, request.discover.raw_suffix),
+        label=label(raw, request.discover.raw_suffix),
+        role=role,
+        role_reason=role_reason,
+        verdict=verdict,
+        reason=reason,
+        mib=raw,
+        hdr=acquisition.hdr.path if acquisition.hdr else None,
+        microscope_file=acquisition.microscope.path if acquisition.microscope else None,
+        identity=_identity(acquisition, facts),
+        n_frames_expected=facts.n_frames_expected if facts else None,
+        frame_shape=facts.frame_shape if facts else None,
+        itemsize=facts.itemsize if facts else None,
+        acquired_at=facts.first_timestamp if facts else None,
+        microscope=_microscope(request.session_file, raw, facts),
+        scan_shape=lookup(request.session_file.scan_shapes, raw),
+    )
+
+
+def _verdict(request: Request, acquisition: Acquisition, entry: CacheEntry, now_s: float) -> tuple[FileVerdict, str]:
+    raw = acquisition.raw.path
+    if has_line_break(raw):
+        return "rejected", "its name holds a line break or control character; rename it"
+    if any(fits(raw, pattern) for pattern in request.session_file.ignore):
+        return "ignored", "session.yaml says so"
+    youngest_s = max(file.mtime_ns for file in acquisition.files) * _NANO
+    quiet = Quiet(now_s - youngest_s, now_s - entry.first_seen_s, request.discover.quiet_time_s)
+    return judge_completeness(acquisition, entry.facts, quiet)
+
+
+def _identity(acquisition: Acquisition, facts: Facts | None) -> RawIdentity | None:
+    if facts is None or facts.problem is not None:
+        return None
+    return RawIdentity(
+        size_bytes=acquisition.raw.size_bytes,
+        n_frames=facts.n_frames,
+        first_header_sha256=facts.first_header_sha256,
+        first_timestamp=facts.first_timestamp,
+        hdr_sha256=facts.hdr_sha256,
+        microscope_sha256=facts.microscope_sha256,
+    )
+
+
+def _microscope(session_file: SessionFile, raw: str, facts: Facts | None) -> Microscope | None:
+    """Return the microscope's settings; what a person said replaces what the file says, field by field."""
+    read = facts.microscope if facts else None
+    said = lookup(session_file.microscope, raw)
+    if said is None:
+        return read
+    known = read.model_dump(exclude_none=True) if read else {}
+    return Microscope(**(known | said.model_dump(exclude_none=True)))
+
+
+def _bind(request: Request, datasets: tuple[Dataset, ...]) -> dict[str, Dataset]:
+    """Give every data set its steps, its references, its group and its source; references first."""
+    bound: dict[str, Dataset] = {}
+    for dataset in sorted(datasets, key=lambda one: one.role != "gold"):
+        golds = tuple(one for one in bound.values() if one.role == "gold" and "gold" in one.stages)
+        candidates, reason = _references(request, dataset, golds)
+        stages = stages_of(dataset.role, calibrated=bool(candidates)) if dataset.verdict == "ready" else ()
+        group = group_name(dataset) if "polar" in stages else None
+        update = {"gold_candidates": candidates, "binding_reason": reason, "stages": stages, "group": group}
+        staged = dataset.model_copy(update=update)
+        sourced = staged.model_copy(update={"source": source_of(staged, bound)})
+        bound[dataset.id] = hold(sourced, request.settings, request.processing)
+    return bound
+
+
+def _references(request: Request, dataset: Dataset, golds: tuple[Dataset, ...]) -> tuple[tuple[str, ...], str | None]:
+    if dataset.role != "sample" or dataset.verdict != "ready":
+        return (), None
+    pinned = lookup(request.session_file.gold, dataset.mib)
+    if pinned is None:
+        return gold_candidates(dataset, golds, request.discover)
+    chosen = tuple(gold.id for gold in golds if fits(gold.mib, pinned))
+    if not chosen:
+        return (), f"no calibration: session.yaml pins {pinned!r}, which is no ready gold data set"
+    return chosen, "pinned in session.yaml"
+
+
+def _with_archived(datasets: dict[str, Dataset], previous: Manifest | None) -> dict[str, Dataset]:
+    """Keep what was ready once: raw files move to the archive, results stay."""
+    gone = {} if previous is None else {id_: old for id_, old in previous.datasets.items() if id_ not in datasets}
+    archived = {
+        id_: old.model_copy(update={"verdict": "archived", "reason": "its raw file is gone; its results are kept"})
+        for id_, old in gone.items()
+        if old.verdict in ("ready", "archived")
+    }
+    return datasets | archived
+
+
+def _warnings(acquisitions: tuple[Acquisition, ...], cache: Cache) -> tuple[str, ...]:
+    pairs = ((one.raw.path, cache.entries[one.raw.path].facts) for one in acquisitions)
+    return tuple(f"{path}: {warning}" for path, facts in pairs if facts for warning in facts.warnings)

@@ -1,0 +1,48 @@
+"""Settings of ``discover``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stemcal.records.base import Settings
+from stemcal.records.manifest import Role
+
+
+class RolePattern(Settings):
+    """A role and the regular expression that gives it to a raw file by its path in the session (case ignored)."""
+
+    role: Role
+    pattern: str
+
+
+class DiscoverSettings(Settings):
+    """Where raw files are, when they are complete, what they are for, and which references fit which scans."""
+
+    raw_suffix: str = Field(default=".mib", description="ending of the raw files of the detector")
+    ignore_folders: tuple[str, ...] = Field(
+        default=("processing", ".snakemake"),
+        description="folders of the session that hold no raw data; 'processing' is where the outputs go",
+    )
+    quiet_time_s: float = Field(
+        default=600.0,
+        ge=0,
+        description="a file is settled when size and time stamp have not changed for this long; "
+        "ten minutes outlast the longest pause seen between the detector's writes",
+    )
+    roles: tuple[RolePattern, ...] = Field(
+        default=(
+            RolePattern(role="gold", pattern=r"(^|[/_ -])au[_ -]?(x|cross)?[_ -]?grat|gold"),
+            RolePattern(role="overfocus", pattern=r"over[_ -]?focus"),
+            RolePattern(role="vacuum", pattern=r"(^|[/_ -])vac(uum)?([/_ -]|$)"),
+            RolePattern(role="gain", pattern=r"(^|[/_ -])(gain|flat[_ -]?field)([/_ -]|$)"),
+        ),
+        description="first match wins, everything else is a sample; the defaults are ePSIC's folder names",
+    )
+    voltage_tolerance_percent: float = Field(
+        default=0.5,
+        gt=0,
+        description="high tension of scan and reference may differ by this; it is a setting, not noise",
+    )
+    camera_length_tolerance_percent: float = Field(
+        default=1.0, gt=0, description="nominal camera lengths are round numbers; 1 % absorbs their rounding only"
+    )

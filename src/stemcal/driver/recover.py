@@ -1,0 +1,128 @@
+"""What a killed run left behind: its processes, its cluster jobs, its locks, its half-written files.
+
+Nothing is unlocked before every process and job that might still write is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stemcal.driver.mark import RunMark, clear_mark, read_mark, session_members
+from stemcal.errors import BusyError
+from stemcal.records.atomic import stale_partials
+
+_PATIENCE_S = 60.0
+_TERM_S = 10.0
+_POLL_S = 0.5
+
+
+def recover(processing: Path, unlock: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Clear away what a killed run left, under the session's lock.
+
+    Parameters
+    ----------
+    processing : Path
+        The processing folder.
+    unlock : callable
+        Removes Snakemake's own lock.
+    say : callable
+        Takes a line for the user.
+
+    Raises
+    ------
+    BusyError
+        If something that may still write cannot be stopped, or runs on another machine.
+    """
+    mark = read_mark(processing)
+    if mark is not None:
+        _stop_processes(mark, say)
+        _stop_jobs(mark, say)
+    if snakemake_locked(processing):
+        if mark is None:
+            raise BusyError(
+                f"{processing}: locked by a Snakemake that stemcal did not start; let it finish, or run "
+                "`snakemake --unlock` there if it is dead"
+            )
+        say("recovering from a run that was killed")
+        unlock()
+    for leftover in stale_partials(processing):
+        leftover.unlink(missing_ok=True)
+    clear_mark(processing)
+
+
+def snakemake_locked(processing: Path) -> bool:
+    """Tell whether Snakemake's lock lies in the processing folder."""
+    return any((processing / ".snakemake" / "locks").glob("*"))
+
+
+def _stop_processes(mark: RunMark, say: Callable[[str], None]) -> None:
+    if mark.host != socket.gethostname():
+        if mark.slurm:
+            return  # its driver held the lock, which we have now; what is left of it are jobs, and those we can see
+        raise BusyError(f"the last run was on {mark.host} and did not end by itself; run the next tick there")
+    _end(mark, signal.SIGTERM, _TERM_S, say)
+    _end(mark, signal.SIGKILL, _TERM_S, say)
+    if session_members(mark.group, mark.started):
+        raise BusyError(f"processes of the last run (session {mark.group}) will not end; stop them by hand")
+
+
+def _end(mark: RunMark, number: signal.Signals, patience_s: float, say: Callable[[str], None]) -> None:
+    members = session_members(mark.group, mark.started)
+    if not members:
+        return
+    say(f"stopping {len(members)} processes of the last run ({number.name})")
+    for process in members:
+        _kill(process, number)
+    deadline = time.monotonic() + patience_s
+    while session_members(mark.group, mark.started) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _kill(process: int, number: signal.Signals) -> None:
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        return
+
+
+def _stop_jobs(mark: RunMark, say: Callable[[str], None]) -> None:
+    """Cancel the cluster jobs of the run and wait until the scheduler has forgotten them."""
+    if not mark.slurm:
+        return
+    deadline = time.monotonic() + _PATIENCE_S
+    jobs = cluster_jobs(mark.job_prefix)
+    if jobs:
+        say(f"cancelling {len(jobs)} cluster jobs of the last run: {' '.join(jobs)}")
+        _slurm("scancel", *jobs)
+    while jobs and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        jobs = cluster_jobs(mark.job_prefix)
+    if jobs:
+        raise BusyError(f"cluster jobs of the last run will not end: {' '.join(jobs)}; cancel them by hand")
+
+
+def cluster_jobs(prefix: str) -> tuple[str, ...]:
+    """Return the numbers of our cluster jobs whose name begins with ``prefix``.
+
+    Raises
+    ------
+    BusyError
+        If the scheduler does not answer: then nobody knows what still runs.
+    """
+    listing = _slurm("squeue", "--noheader", "--me", "--format=%A %j")
+    pairs = (line.split(maxsplit=1) for line in listing.splitlines() if line.strip())
+    return tuple(sorted({number for number, *name in pairs if name and name[0].startswith(prefix)}))
+
+
+def _slurm(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BusyError(f"{command[0]} does not answer ({error}); the next tick will try again") from error
+    return done.stdout

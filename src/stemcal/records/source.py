@@ -1,0 +1,36 @@
+"""The identities that decide a data set's outputs, as they enter the parameter of a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stemcal.records.manifest import Dataset
+
+
+def source_of(dataset: Dataset, datasets: Mapping[str, Dataset]) -> dict[str, object]:
+    """Return the ``source`` of `stemcal.stages.parameter` for ``dataset``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The data set.
+    datasets : mapping
+        All data sets of the session by id.
+
+    Returns
+    -------
+    dict
+        ``raw``: identity of its own files and what a person said of them; ``gold``: the same of its candidates, in
+        order of preference.
+    """
+    return {
+        "raw": _raw(dataset),
+        "gold": [{"id": candidate, "raw": _raw(datasets[candidate])} for candidate in dataset.gold_candidates],
+    }
+
+
+def _raw(dataset: Dataset) -> dict[str, object]:
+    identity = dataset.identity.model_dump(mode="json") if dataset.identity else None
+    optics = dataset.microscope.model_dump(mode="json", exclude_none=True) if dataset.microscope else None
+    shape = list(dataset.scan_shape) if dataset.scan_shape else None
+    return {"identity": identity, "microscope": optics, "scan_shape": shape}

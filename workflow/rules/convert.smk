@@ -1,0 +1,24 @@
+rule convert:
+    input:
+        mib=raw_file("mib"),
+        hdr=raw_file("hdr"),
+        microscope=raw_file("microscope_file"),
+    output:
+        data="{dataset}_data.hdf5",
+        record="{dataset}_convert.json",
+        figure=report(
+            "{dataset}_overview.png", caption="../report/convert.rst", category="convert", labels=figure_label
+        ),
+    log:
+        "logs/convert/{dataset}.log",
+    benchmark:
+        "benchmarks/convert/{dataset}.jsonl"
+    threads: 2
+    resources:
+        mem_mb=memory_mb("convert"),
+        runtime=runtime_minutes("convert"),
+    params:
+        parameter=parameter("convert"),
+    shell:
+        "stemcal convert {input.mib:q} --output {output.data:q} --record {output.record:q} --figure {output.figure:q}"
+        " --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"
