@@ -1,0 +1,199 @@
+"""A whole microscope session on disk, with known truth: gold, samples, and the files that go wrong in real life.
+
+The folders are ePSIC's: ``Merlin/<folder>/<timestamp>/<timestamp>_data.mib`` and ``.hdr``, ``<timestamp>.hdf``.
+Finished files carry the time stamp of their acquisition, so that they are quiet; the growing one carries the present
+time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.errors import UsageError
+from stemcal.formats.merlin import append_mib, inspect_mib, write_mib
+from stemcal.formats.microscope import write_microscope
+from stemcal.phantoms.damage import cut_last_frame, garble_header
+from stemcal.phantoms.materials import phase_maps, phases_of
+from stemcal.phantoms.plan import DetectorPlan, ScanPlan, SessionPlan, descan_of
+from stemcal.phantoms.powder import powder_frames
+from stemcal.phantoms.truth import SessionTruth, session_truth
+from stemcal.records.atomic import read_record, write_record
+
+TRUTH = "truth.json"
+_SEEDS_PER_SESSION = 1000
+_DAMAGE = {"cut": cut_last_frame, "garbled_header": garble_header}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of one acquisition.
+
+    Attributes
+    ----------
+    name : str
+        Path of the raw file in the session.
+    action : str
+        ``written``, ``kept``, or ``grown``.
+    n_frames : int
+        Frames on disk now.
+    n_frames_expected : int
+        Frames of the finished scan.
+    """
+
+    name: str
+    action: Literal["written", "kept", "grown"]
+    n_frames: int
+    n_frames_expected: int
+
+
+def write_session(folder: Path, plan: SessionPlan, *, threads: int = 2) -> tuple[Written, ...]:
+    """Write the session, or let it go on where it is complete.
+
+    The second time nothing that is finished is touched: the growing acquisition alone gets its next frames, as if the
+    microscope had gone on measuring. ``truth.json`` is written last; without it everything is written anew.
+
+    Parameters
+    ----------
+    folder : Path
+        The session's folder; made if need be.
+    plan : SessionPlan
+        What to write. The same plan gives the same bytes, whatever the number of threads.
+    threads : int
+        Acquisitions written at the same time.
+
+    Returns
+    -------
+    tuple of Written
+        One for each acquisition, in the order of the plan.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds a session after another plan.
+    """
+    there = _is_there(folder, plan)
+    finished = [scan for scan in plan.scans if scan.expected != "growing"]
+    with ThreadPoolExecutor(threads) as pool:
+        done = list(pool.map(lambda scan: _finished(folder, plan, scan, there=there), finished))
+    done += [_growing(folder, plan, scan, there=there) for scan in plan.scans if scan.expected == "growing"]
+    if not there:
+        write_record(folder / TRUTH, session_truth(plan))
+    order = [scan.name for scan in plan.scans]
+    return tuple(sorted(done, key=lambda written: order.index(written.name)))
+
+
+def write_scan(folder: Path, plan: SessionPlan, scan: ScanPlan) -> Path:
+    """Write the three files of one acquisition and return the path of its raw file."""
+    mib = folder / scan.name
+    write_mib(
+        mib,
+        scan_frames(plan, scan, 0, scan.n_written),
+        pixel_type="U16",
+        assembly="2x2",
+        scan_shape=scan.scan_shape,
+        scan_in_hdr=scan.scan_in_hdr,
+        frames_in_acquisition=scan.n_frames,
+        frames_per_trigger=scan.scan_shape[1] if scan.lines_in_hdr else 1,
+        exposure_s=plan.exposure_s,
+        start_time=_start(scan),
+    )
+    write_microscope(mib.with_name(f"{scan.timestamp}.hdf"), plan.microscope(scan))
+    if scan.damage is not None:
+        _DAMAGE[scan.damage](mib)
+    if scan.expected != "growing":
+        _set_time(mib.parent, _start(scan).timestamp())
+    return mib
+
+
+def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Iterator[NDArray[Any]]:
+    """Yield blocks of the frames ``start`` to ``stop`` (excluded) of ``scan``, (n, det_row, det_col) uint16.
+
+    A frame does not depend on where the blocks begin.
+    """
+    maps = phase_maps(scan)
+    weights = np.stack([values.ravel() for values in maps.values()], axis=1)
+    done = 0
+    for frames in powder_frames(
+        plan.phantom_camera(scan),
+        phases_of(plan, scan),
+        weights[:stop],
+        np.array(descan_of(scan))[:stop],
+        counts_per_frame=scan.counts_per_frame,
+        direct_beam_fraction=scan.direct_beam_fraction,
+        disk_radius_px=plan.camera_of(scan).disk_radius_px,
+        diffuse_fraction=scan.diffuse_fraction,
+        seed=plan.seed * _SEEDS_PER_SESSION + [other.name for other in plan.scans].index(scan.name),
+    ):
+        wanted = frames[max(0, start - done) :]
+        done += len(frames)
+        if len(wanted):
+            yield with_faults(wanted, plan.detector)
+
+
+def with_faults(frames: NDArray[Any], detector: DetectorPlan) -> NDArray[Any]:
+    """Return ``frames`` (n, det_row, det_col) as the faulty detector counts them."""
+    counted = frames.copy()
+    half = detector.dead_cross_px // 2
+    row, col = (size // 2 for size in frames.shape[1:])
+    counted[:, row - half : row + half, :] = 0
+    counted[:, :, col - half : col + half] = 0
+    for pixel in detector.dead_pixels:
+        counted[:, *pixel] = 0
+    for pixel in detector.hot_pixels:
+        counted[:, *pixel] = detector.hot_count
+    return counted
+
+
+def _is_there(folder: Path, plan: SessionPlan) -> bool:
+    """Tell whether the session has been written before.
+
+    Raises
+    ------
+    UsageError
+        If it has been written after another plan.
+    """
+    if not (folder / TRUTH).is_file():
+        return False
+    if read_record(folder / TRUTH, SessionTruth).plan != plan:
+        raise UsageError(
+            f"{folder} holds a session made with other options; give the same options, or take another folder"
+        )
+    return True
+
+
+def _finished(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool) -> Written:
+    kept = there and (folder / scan.name).is_file()
+    if not kept:
+        write_scan(folder, plan, scan)
+    return Written(scan.name, "kept" if kept else "written", scan.n_frames, scan.n_frames)
+
+
+def _growing(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool) -> Written:
+    mib = folder / scan.name
+    if not (there and mib.is_file()):
+        write_scan(folder, plan, scan)
+        return Written(scan.name, "written", scan.n_written, scan.n_frames)
+    have = inspect_mib(mib).n_whole_frames
+    stop = min(have + scan.scan_shape[1], scan.n_frames)
+    if stop == have:
+        return Written(scan.name, "kept", have, scan.n_frames)
+    append_mib(mib, scan_frames(plan, scan, have, stop))
+    return Written(scan.name, "grown", stop, scan.n_frames)
+
+
+def _start(scan: ScanPlan) -> datetime:
+    return datetime.strptime(scan.timestamp, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
+
+
+def _set_time(folder: Path, seconds: float) -> None:
+    for path in sorted(folder.iterdir()):
+        os.utime(path, (seconds, seconds))

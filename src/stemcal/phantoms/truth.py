@@ -1,0 +1,105 @@
+"""``truth.json`` beside a synthetic session: what every step ought to find."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stemcal.phantoms.materials import phase_maps
+from stemcal.phantoms.plan import Expected, ScanPlan, SessionPlan, descan_of
+from stemcal.records.base import Record
+
+
+class DatasetTruth(Record):
+    """The truth about one acquisition; maps are (scan_row, scan_col)."""
+
+    role: Literal["gold", "sample"]
+    expected_verdict: Expected
+    reason: str
+    scan_shape: tuple[int, int]
+    scan_shape_witnesses: tuple[str, ...]
+    n_frames_expected: int
+    pixel_size_per_angstrom: float = Field(description="area-preserving")
+    pixel_size_minor_axis_per_angstrom: float
+    ellipse_ratio: float
+    ellipse_angle_deg: float = Field(description="major axis, from +col toward +row, file row order")
+    ellipse_angle_flipped_deg: float = Field(description="the same with the rows turned over (RosettaSciIO's order)")
+    effective_camera_length_m: float
+    camera_length_ratio: float
+    centre_row_px: float = Field(description="mean over the scan, file row order")
+    centre_row_flipped_px: float
+    centre_col_px: float
+    disk_radius_px: float
+    beam_row_px: tuple[float, ...] = Field(description="per frame, raster order, file row order")
+    beam_col_px: tuple[float, ...]
+    phases: tuple[str, ...]
+    phase_maps: dict[str, tuple[tuple[float, ...], ...]] = Field(description="relative scattered intensity")
+
+
+class SessionTruth(Record):
+    """Everything that is known of a synthetic session."""
+
+    schema_id: Literal["stemcal/phantom-session/1"] = Field(default="stemcal/phantom-session/1", alias="schema")
+    plan: SessionPlan
+    datasets: dict[str, DatasetTruth] = Field(description="by the path of the raw file in the session")
+
+
+def session_truth(plan: SessionPlan) -> SessionTruth:
+    """Return the truth about a session that is made after ``plan``."""
+    return SessionTruth(plan=plan, datasets={scan.name: _dataset(plan, scan) for scan in plan.scans})
+
+
+def _dataset(plan: SessionPlan, scan: ScanPlan) -> DatasetTruth:
+    camera = plan.camera_of(scan)
+    last_row = camera.frame_shape[0] - 1
+    descan = descan_of(scan)
+    rows = [scan.centre_px[0] + row for row, _ in descan]
+    cols = [scan.centre_px[1] + col for _, col in descan]
+    maps = phase_maps(scan)
+    mean_row = sum(rows) / len(rows)
+    return DatasetTruth(
+        role=scan.role,
+        expected_verdict=scan.expected,
+        reason=_REASONS[scan.expected],
+        scan_shape=scan.scan_shape,
+        scan_shape_witnesses=_witnesses(scan),
+        n_frames_expected=scan.n_frames,
+        pixel_size_per_angstrom=camera.pixel_size_per_angstrom,
+        pixel_size_minor_axis_per_angstrom=camera.pixel_size_per_angstrom * camera.ratio**0.5,
+        ellipse_ratio=camera.ratio,
+        ellipse_angle_deg=camera.angle_deg,
+        ellipse_angle_flipped_deg=-camera.angle_deg % 180.0,
+        effective_camera_length_m=camera.effective_camera_length_m,
+        camera_length_ratio=camera.effective_camera_length_m / camera.nominal_camera_length_m,
+        centre_row_px=mean_row,
+        centre_row_flipped_px=last_row - mean_row,
+        centre_col_px=sum(cols) / len(cols),
+        disk_radius_px=camera.disk_radius_px,
+        beam_row_px=tuple(round(value, 6) for value in rows),
+        beam_col_px=tuple(round(value, 6) for value in cols),
+        phases=tuple(maps),
+        phase_maps={
+            name: tuple(tuple(round(float(value), 6) for value in line) for line in phase_map)
+            for name, phase_map in maps.items()
+        },
+    )
+
+
+def _witnesses(scan: ScanPlan) -> tuple[str, ...]:
+    square = scan.scan_shape[0] == scan.scan_shape[1]
+    found = {
+        "hdr ScanX and ScanY": scan.scan_in_hdr,
+        "hdr frames per trigger": scan.lines_in_hdr,
+        "microscope set_scan_px": square,
+        "square frame count": square,
+    }
+    return tuple(name for name, there in found.items() if there)
+
+
+_REASONS = {
+    "ready": "every frame is there and nobody writes to it",
+    "growing": "fewer frames are on disk than the .hdr promises, and it was written to a moment ago",
+    "incomplete": "the file ends in the middle of its last frame and was left so long ago",
+    "rejected": "the first frame header is garbled",
+}
