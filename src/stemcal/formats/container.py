@@ -25,10 +25,10 @@ from pydantic import ValidationError
 
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
+from stemcal.formats.hspy import Axis, begin_signal
 from stemcal.records.microscope import Microscope
 from stemcal.stages import canonical
 
-HYPERSPY_FORMAT_VERSION = "3.3"
 _TEXT = h5py.string_dtype()
 
 
@@ -42,18 +42,6 @@ class FrameStatus(IntEnum):
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One axis of the data; ``units`` is None for pixels that nothing is known of."""
-
-    name: str
-    size: int
-    scale: float = 1.0
-    offset: float = 0.0
-    units: str | None = None
-    navigate: bool = False
-
-
-@dataclass(frozen=True)
 class Layout:
     """What has to be known before the first frame is written.
 
@@ -61,20 +49,23 @@ class Layout:
     ----------
     name : str
         Name of the experiment and HyperSpy's title.
-    axes : tuple of Axis
+    shape : tuple of int
         (scan_row, scan_col, det_row, det_col).
+    axes : tuple of Axis
+        One per dimension.
     dtype : dtype
         Type of the counts; stored little-endian.
     """
 
     name: str
+    shape: tuple[int, int, int, int]
     axes: tuple[Axis, Axis, Axis, Axis]
     dtype: np.dtype[Any]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(scan_row, scan_col, det_row, det_col)."""
-        return tuple(axis.size for axis in self.axes)
+    def n_frames(self) -> int:
+        """Number of scan positions."""
+        return self.shape[0] * self.shape[1]
 
 
 @dataclass(frozen=True)
@@ -119,9 +110,7 @@ class ContainerWriter:
         self._layout = layout
         # "v110" and not "latest": the index of the chunks stays the same whatever HDF5 is installed
         self._file = h5py.File(path, "w", libver=("v110", "v110"))
-        self._file.attrs["file_format"] = "HyperSpy"
-        self._file.attrs["file_format_version"] = HYPERSPY_FORMAT_VERSION
-        self._group = self._file.create_group(f"Experiments/{experiment_name(layout.name)}")
+        self._group = begin_signal(self._file, layout.shape, layout.axes, 2, title=layout.name)
         self._data = self._group.create_dataset(
             "data",
             shape=layout.shape,
@@ -130,7 +119,6 @@ class ContainerWriter:
             **bitshuffle.filter_options(),
         )
         self._next = 0
-        self._write_hyperspy()
 
     def append(self, chunks: Iterable[bytes]) -> None:
         """Write the next frames, each as the bytes that `bitshuffle.compress` returned for it."""
@@ -147,7 +135,7 @@ class ContainerWriter:
         ValueError
             If not every frame has been written.
         """
-        expected = self._layout.shape[0] * self._layout.shape[1]
+        expected = self._layout.n_frames
         if self._next != expected:
             raise ValueError(f"{self._next} frames were written but the scan has {expected}: write them all first")
         _write_extras(self._group.create_group("stemcal"), extras, self._layout.shape)
@@ -161,30 +149,6 @@ class ContainerWriter:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-    def _write_hyperspy(self) -> None:
-        self._group.attrs["package"] = "stemcal"
-        self._group.attrs["package_version"] = ""
-        for place, axis in enumerate(self._layout.axes):
-            attributes = self._group.create_group(f"axis-{place}").attrs
-            attributes["_type"] = "UniformDataAxis"
-            attributes["name"] = axis.name
-            attributes["units"] = "px" if axis.units is None else axis.units
-            attributes["navigate"] = axis.navigate
-            attributes["is_binned"] = False
-            attributes["size"] = axis.size
-            attributes["scale"] = axis.scale
-            attributes["offset"] = axis.offset
-        metadata = self._group.create_group("metadata")
-        metadata.create_group("General").attrs["title"] = self._layout.name
-        metadata.create_group("Signal").attrs["signal_type"] = ""
-        self._group.create_group("original_metadata")
-
-
-def experiment_name(title: str) -> str:
-    """Return ``title`` as a name that HDF5 takes for a group: no slash, not only dots, valid UTF-8."""
-    name = title.replace("/", "-").encode("utf-8", "replace").decode()
-    return name if name.strip(".") else "__unnamed__"
 
 
 def open_experiment(path: Path) -> tuple[h5py.File, h5py.Group]:

@@ -162,15 +162,53 @@ def open_writer(
     if len(axes) != len(shape):
         raise ValueError(f"{len(axes)} axes for an array of shape {tuple(shape)}: give one axis per dimension")
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["file_format"] = "HyperSpy"
-        file.attrs["file_format_version"] = FORMAT_VERSION
-        group = file.create_group(f"Experiments/{title.replace('/', '-') or UNNAMED}")
-        group.attrs["package"] = "stemcal"
-        group.attrs["package_version"] = ""
-        for index, axis in enumerate(axes):
-            _write_axis(group, index, axis, shape[index], navigate=index < len(shape) - n_signal_axes)
-        _write_metadata(group, title, n_signal_axes, metadata or {})
+        group = begin_signal(file, shape, axes, n_signal_axes, title=title, metadata=metadata)
         yield group.create_dataset("data", **_layout(shape, dtype, n_signal_axes))
+
+
+def begin_signal(
+    file: h5py.File,
+    shape: Sequence[int],
+    axes: Sequence[Axis],
+    n_signal_axes: int,
+    *,
+    title: str = "",
+    metadata: Metadata | None = None,
+) -> h5py.Group:
+    """Write everything of a signal but its data into a new file.
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open for writing, empty.
+    shape, axes, n_signal_axes, title, metadata :
+        As for :func:`open_writer`, which checks them.
+
+    Returns
+    -------
+    h5py.Group
+        ``/Experiments/<title>``, in which the data set ``data`` is to be created.
+    """
+    file.attrs["file_format"] = "HyperSpy"
+    file.attrs["file_format_version"] = FORMAT_VERSION
+    group = file.create_group(f"Experiments/{group_name(title)}")
+    group.attrs["package"] = "stemcal"
+    group.attrs["package_version"] = ""
+    for index, axis in enumerate(axes):
+        _write_axis(group, index, axis, shape[index], navigate=index < len(shape) - n_signal_axes)
+    _write_metadata(group, _utf8(title) or UNNAMED, n_signal_axes, metadata or {})
+    return group
+
+
+def group_name(title: str) -> str:
+    """Return ``title`` as a name that HDF5 takes for a group: no slash, not only dots, valid UTF-8."""
+    name = _utf8(title).replace("/", "-")
+    return name if name.strip(".") else UNNAMED
+
+
+def _utf8(text: str) -> str:
+    """Replace what is not Unicode: a file name on Linux may be any bytes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _layout(shape: Sequence[int], dtype: np.dtype[Any], n_signal_axes: int) -> dict[str, Any]:
@@ -195,7 +233,7 @@ def _write_axis(group: h5py.Group, index: int, axis: Axis, size: int, *, navigat
 
 def _write_metadata(group: h5py.Group, title: str, n_signal_axes: int, extra: Metadata) -> None:
     metadata = group.create_group("metadata")
-    _write_dictionary(metadata.create_group("General"), {"title": title or UNNAMED})
+    _write_dictionary(metadata.create_group("General"), {"title": title})
     _write_dictionary(metadata.create_group("Signal"), {"signal_type": "", "signal_dimension": n_signal_axes})
     _write_dictionary(metadata, extra)
     group.create_group("original_metadata")

@@ -79,9 +79,17 @@ class MibFile:
         raw = self._header_bytes(start, stop, self.header.header_bytes)
         return tuple(parse_header(row.tobytes(), self.path) for row in raw)
 
-    def sequence_numbers(self) -> NDArray[np.int64]:
-        """Return the sequence number of every frame, (n_frames,), -1 where its header is not a Merlin header."""
-        return sequence_numbers(self._header_bytes(0, self.n_frames, _SEQUENCE.stop))
+    def sequence_numbers(self, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
+        """Return the sequence numbers of frames ``start`` to ``stop`` (excluded), by default of all.
+
+        Returns
+        -------
+        ndarray
+            (n,) int64, -1 where the header is not a Merlin header.
+        """
+        end = self.n_frames if stop is None else stop
+        self._check_range(start, end)
+        return sequence_numbers(self._header_bytes(start, end, _SEQUENCE.stop))
 
     def close(self) -> None:
         """Give the descriptor back; a second call does nothing."""
