@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stemcal.errors import DataError, UsageError
+from stemcal.errors import DataError
 from stemcal.records.microscope import Microscope
 
 Identity = dict[str, int | float | str | None]
@@ -92,17 +92,15 @@ def given_shape(
 
     Raises
     ------
-    UsageError
+    DataError
         If the shape that was asked for does not hold ``n_frames`` frames.
     """
     if scan_shape is None:
         return stored
     if scan_shape[0] * scan_shape[1] != n_frames or min(scan_shape) < 1:
         rows, cols = scan_shape
-        raise UsageError(
-            f"{path}: a scan shape of {rows},{cols} has {rows * cols} frames but the file has {n_frames}; "
-            "give --scan-shape ROWS,COLS with that product"
-        )
+        problem = f"has {n_frames} frames, but a scan shape of {rows},{cols} has {rows * cols}"
+        raise DataError(path, problem, f"give --scan-shape ROWS,COLS with a product of {n_frames}")
     return scan_shape
 
 

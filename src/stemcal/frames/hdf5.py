@@ -35,9 +35,7 @@ class Hdf5Source(BaseSource):
     Raises
     ------
     DataError
-        If the file cannot be opened or does not hold one stack of frames.
-    UsageError
-        If ``scan_shape`` does not fit the number of frames.
+        If the file cannot be opened, does not hold one stack of frames, or ``scan_shape`` does not fit their number.
     """
 
     def __init__(self, path: Path, scan_shape: tuple[int, int] | None = None) -> None:

@@ -26,9 +26,7 @@ class NpySource(BaseSource):
     Raises
     ------
     DataError
-        If the file is not such an array.
-    UsageError
-        If ``scan_shape`` does not fit the number of frames.
+        If the file is not such an array, or ``scan_shape`` does not fit its number of frames.
     """
 
     def __init__(self, path: Path, scan_shape: tuple[int, int] | None = None) -> None:

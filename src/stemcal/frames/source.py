@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stemcal.errors import DataError
 from stemcal.frames.base import Identity
 from stemcal.frames.hdf5 import Hdf5Source
+from stemcal.frames.mib import MibSource
 from stemcal.frames.npy import NpySource
 from stemcal.records.microscope import Microscope
 
@@ -62,9 +63,8 @@ def open_source(path: Path, *, scan_shape: tuple[int, int] | None = None) -> Fra
     Raises
     ------
     DataError
-        If the file is missing, of an unknown kind, or does not hold a stack of frames.
-    UsageError
-        If ``scan_shape`` does not fit the number of frames.
+        If the file is missing, of an unknown kind, does not hold a stack of frames, or ``scan_shape`` does not fit
+        their number.
     """
     if not path.is_file():
         raise DataError(path, "there is no such file", "check the path")
@@ -73,4 +73,6 @@ def open_source(path: Path, *, scan_shape: tuple[int, int] | None = None) -> Fra
         return NpySource(path, scan_shape)
     if suffix in {".hdf5", ".h5", ".hspy"}:
         return Hdf5Source(path, scan_shape)
+    if suffix == ".mib":
+        return MibSource(path, scan_shape)
     raise DataError(path, f"files ending in {suffix!r} are not read", "give a .mib, .hdf5, .hspy or .npy file")
