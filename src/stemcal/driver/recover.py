@@ -92,23 +92,42 @@ def _kill(process: int, number: signal.Signals) -> None:
 
 
 def _stop_jobs(mark: RunMark, say: Callable[[str], None]) -> None:
-    """Cancel the cluster jobs of the run and wait until the scheduler has forgotten them."""
-    if not mark.slurm:
-        return
+    if mark.slurm:
+        cancel_jobs(mark.job_prefix, say)
+
+
+def cancel_jobs(prefix: str, say: Callable[[str], None]) -> None:
+    """Cancel the cluster jobs of a session and wait until none of them can write any more.
+
+    Needed after every Snakemake, not only after a killed one: a job that it was about to submit when it was
+    interrupted is submitted after its end (executor plugin 2.6.1).
+
+    Parameters
+    ----------
+    prefix : str
+        Begins the names of the session's jobs, see `stemcal.driver.run.job_prefix`.
+    say : callable
+        Takes a line for the user.
+
+    Raises
+    ------
+    BusyError
+        If a job does not end, or the scheduler does not answer.
+    """
     deadline = time.monotonic() + _PATIENCE_S
-    jobs = cluster_jobs(mark.job_prefix)
+    jobs = cluster_jobs(prefix)
     if jobs:
-        say(f"cancelling {len(jobs)} cluster jobs of the last run: {' '.join(jobs)}")
+        say(f"cancelling {len(jobs)} cluster jobs that were left: {' '.join(jobs)}")
         _slurm("scancel", *jobs)
     while jobs and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-        jobs = cluster_jobs(mark.job_prefix)
+        jobs = cluster_jobs(prefix)
     if jobs:
-        raise BusyError(f"cluster jobs of the last run will not end: {' '.join(jobs)}; cancel them by hand")
+        raise BusyError(f"cluster jobs will not end: {' '.join(jobs)}; cancel them by hand")
 
 
 def cluster_jobs(prefix: str) -> tuple[str, ...]:
-    """Return the numbers of our cluster jobs whose name begins with ``prefix``.
+    """Return the numbers of our cluster jobs whose name is ``prefix``, an underscore and Snakemake's run id.
 
     Raises
     ------
@@ -117,7 +136,7 @@ def cluster_jobs(prefix: str) -> tuple[str, ...]:
     """
     listing = _slurm("squeue", "--noheader", "--me", "--format=%A %j")
     pairs = (line.split(maxsplit=1) for line in listing.splitlines() if line.strip())
-    return tuple(sorted({number for number, *name in pairs if name and name[0].startswith(prefix)}))
+    return tuple(sorted({number for number, *name in pairs if name and name[0].startswith(f"{prefix}_")}))
 
 
 def _slurm(*command: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from stemcal.discover.run import Request, run_discover
 from stemcal.driver.lock import session_lock
 from stemcal.driver.mark import clear_mark
-from stemcal.driver.recover import recover
+from stemcal.driver.recover import cancel_jobs, recover
 from stemcal.driver.workflow import Outcome, Plan, run_workflow, unlock
 from stemcal.records.frozen import freeze, read_latest, state_folder
 from stemcal.records.manifest import Manifest
@@ -101,7 +101,7 @@ def _passes(
     manifest = _discover(request)
     while len(outcomes) < _MAX_PASSES:
         say(f"{len(manifest.datasets)} data sets, {sum(bool(one.stages) for one in manifest.datasets.values())} to do")
-        outcomes.append(run_workflow(plan, manifest.path, lock, show))
+        outcomes.append(_run_and_sweep(plan, manifest.path, lock, say, show))
         if outcomes[-1].exit_code == 0:
             break
         again = _discover(request)
@@ -110,6 +110,17 @@ def _passes(
         manifest = again
         say("some data sets were refused and are held; going on with the others")
     return outcomes, manifest
+
+
+def _run_and_sweep(
+    plan: Plan, manifest: str, lock: int, say: Callable[[str], None], show: Callable[[int, int], None]
+) -> Outcome:
+    """Run the workflow and leave no job of it behind, however it ended."""
+    try:
+        return run_workflow(plan, manifest, lock, show)
+    finally:
+        if plan.slurm:
+            cancel_jobs(plan.job_prefix, say)
 
 
 def _discover(request: Request) -> Manifest:

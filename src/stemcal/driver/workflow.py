@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from stemcal.driver.mark import write_mark
 from stemcal.records.checkout import checkout_root
@@ -95,31 +96,35 @@ def run_workflow(plan: Plan, manifest: str, lock: int, show: Callable[[int, int]
         Descriptor of the session's lock; the child keeps it open, so that the lock outlives this process.
     show : callable
         Takes (steps done, steps in all).
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After the child has ended, if we were told to end (SIGINT, SIGTERM or SIGHUP).
     """
     log = state_folder(plan.processing) / "snakemake.log"
-    did_something = True
-    with log.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen(
-            command(plan, manifest),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            pass_fds=(lock,),
-            env=_environment(),
-        )
+    with log.open("w", encoding="utf-8") as sink, _interruptible() as child:
+        process = child.start(command(plan, manifest), lock)
         write_mark(plan.processing, group=process.pid, job_prefix=plan.job_prefix, slurm=plan.slurm)
-        with _passing_signals_to(process):
-            assert process.stdout is not None
-            for line in process.stdout:
-                sink.write(line)
-                sink.flush()
-                did_something = did_something and NOTHING_TO_DO not in line
-                steps = _STEPS.search(line)
-                if steps:
-                    show(int(steps[1]), int(steps[2]))
-            return Outcome(process.wait(), did_something)
+        did_something = _follow(process, sink, show)
+        outcome = Outcome(process.wait(), did_something)
+    if child.ended:
+        raise KeyboardInterrupt
+    return outcome
+
+
+def _follow(process: subprocess.Popen[str], sink: TextIO, show: Callable[[int, int], None]) -> bool:
+    """Copy the output of Snakemake to ``sink``, show its steps, and tell whether there was anything to do."""
+    did_something = True
+    assert process.stdout is not None
+    for line in process.stdout:
+        sink.write(line)
+        sink.flush()
+        did_something = did_something and NOTHING_TO_DO not in line
+        steps = _STEPS.search(line)
+        if steps:
+            show(int(steps[1]), int(steps[2]))
+    return did_something
 
 
 def _environment() -> dict[str, str]:
@@ -128,14 +133,47 @@ def _environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-@contextmanager
-def _passing_signals_to(process: subprocess.Popen[str]) -> Iterator[None]:
-    def pass_on(_number: int, _frame: FrameType | None) -> None:
-        process.send_signal(signal.SIGINT)
+class _Child:
+    """The one child process, which is to hear of every signal that would end us."""
 
-    before = {number: signal.signal(number, pass_on) for number in _ENDING_SIGNALS}
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+        self.ended = False
+
+    def start(self, words: list[str], lock: int) -> subprocess.Popen[str]:
+        """Start the child in a process session of its own, so that it gets our signals once and from us alone."""
+        self.process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            pass_fds=(lock,),
+            env=_environment(),
+        )
+        if self.ended:
+            self.process.send_signal(signal.SIGINT)
+        return self.process
+
+    def end(self, _number: int, _frame: FrameType | None) -> None:
+        """Pass a signal on as SIGINT: on SIGTERM Snakemake would wait for its jobs, on SIGHUP leave them alone."""
+        self.ended = True
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Child]:
+    """Give a child that hears of our ending.
+
+    The handlers are there before the child is: a script that starts us in the background has SIGINT ignored, which
+    the child would inherit.
+    """
+    child = _Child()
+    before = {number: signal.signal(number, child.end) for number in _ENDING_SIGNALS}
     try:
-        yield
+        yield child
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,0 +1,48 @@
+# The two commands of the README, and what a developer needs beside them.
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+# Size of the demo session: 1 takes about two minutes on two cores.
+SCALE := 1
+
+export PYTHONDONTWRITEBYTECODE := 1
+export MPLBACKEND := Agg
+
+.PHONY: help demo test lint fix install generate clean
+
+help:
+	@echo 'make demo      set up .venv, make a synthetic session in $(DEMO)/, process it end to end'
+	@echo 'make test      set up .venv, check the code, run every test'
+	@echo 'make install PREFIX=/path   a versioned environment for a facility'
+
+demo:
+	@scripts/bootstrap $(VENV) requirements.lock
+	@$(BIN)/python scripts/make-demo-session $(DEMO)/session --scale $(SCALE)
+	@$(BIN)/stemcal process $(DEMO)/session
+
+test:
+	@scripts/bootstrap $(VENV) requirements-test.lock
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint:
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/snakefmt --check Snakefile workflow
+
+fix:
+	$(BIN)/ruff check --fix src tests benchmarks scripts
+	$(BIN)/ruff format src tests benchmarks scripts
+	$(BIN)/snakefmt Snakefile workflow
+
+generate:
+	$(BIN)/python scripts/generate
+
+install:
+	@test -n "$(PREFIX)" || { echo 'make install PREFIX=/path/to/stemcal/<version>' >&2; exit 2; }
+	@scripts/bootstrap $(PREFIX) requirements.lock
+
+clean:
+	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
