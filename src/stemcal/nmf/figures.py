@@ -1,0 +1,148 @@
+"""The three figures of the factorisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from stemcal.figures.panels import AMOUNT, colour_limits, empty, image, profile
+from stemcal.figures.style import drawing, literal
+from stemcal.figures.tokens import LIGHT, SERIES
+from stemcal.nmf.profiles import FloatArray
+from stemcal.records.nmf import NmfResult
+
+WIDTH_MM = 180.0
+
+
+@dataclass(frozen=True)
+class ScanMaps:
+    """Maps of one data set: ``loadings`` (component, scan_row, scan_col), ``residual`` (scan_row, scan_col)."""
+
+    dataset: str
+    loadings: NDArray[np.float32]
+    residual: NDArray[np.float32]
+
+
+def draw_nothing(paths: Sequence[Path], reason: str) -> None:
+    """Write figures that say why there is nothing to see."""
+    for path in paths:
+        with drawing(path, WIDTH_MM, 30) as figure:
+            empty(figure.subplots(), reason)
+
+
+def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, shares: Sequence[float]) -> None:
+    """Draw one row per data set, one column per component and one for the residual.
+
+    A component has the same colours in every row, so that scans compare and vacuum stays dark.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    maps : sequence of ScanMaps
+        The data sets to draw.
+    n_scans : int
+        How many there are in all; the title says how many are not drawn.
+    shares : sequence of float
+        Share of each component.
+    """
+    n_columns = len(shares) + 1
+    column_mm = WIDTH_MM / max(n_columns, 5)
+    heights = [max(0.25, min(2.0, one.residual.shape[0] / one.residual.shape[1])) for one in maps]
+    with drawing(path, WIDTH_MM, 14 + sum(column_mm * height + 4 for height in heights)) as figure:
+        axes = figure.subplots(len(maps), max(n_columns, 5), squeeze=False, height_ratios=heights)
+        for column, share in enumerate(shares):
+            limits = _shared_limits([one.loadings[column] for one in maps])
+            for row, one in enumerate(maps):
+                title = f"{column + 1}   ({100 * share:.0f} %)" if row == 0 else None
+                image(axes[row, column], one.loadings[column], colours=AMOUNT, limits=limits, title=title)
+        for row, one in enumerate(maps):
+            title = "Not explained" if row == 0 else None
+            image(axes[row, n_columns - 1], one.residual, colours="gray", limits=(0.0, 1.0), title=title)
+            axes[row, 0].set_ylabel(literal(_short(one.dataset)), fontsize=5.5)
+            for unused in axes[row, n_columns:]:
+                unused.set_axis_off()
+        figure.suptitle(_maps_title(len(maps), n_scans), x=0.01, ha="left", fontsize=7.5, color=LIGHT.muted)
+
+
+def _shared_limits(maps: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
+    values = np.concatenate([one.ravel() for one in maps])
+    return 0.0, max(colour_limits(values)[1], float(np.finfo(np.float32).tiny))
+
+
+def _maps_title(drawn: int, n_scans: int) -> str:
+    what = "Amount of each component (part of the scattering it carries), same colours in every row; grey = no data"
+    return what if drawn == n_scans else f"{what}\n{drawn} of {n_scans} scans are drawn, nmf.hdf5 has them all"
+
+
+def _short(dataset: str) -> str:
+    last = dataset.rsplit("/", 1)[-1]
+    return last if len(last) <= 24 else f"{last[:11]}…{last[-12:]}"
+
+
+def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, result: NmfResult) -> None:
+    """Draw each component as it was fitted: weighted, so that noise is alike at all radii and weak rings show.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG.
+    q : ndarray
+        (n_bins,) 1/angstrom.
+    weighted_components : ndarray
+        (n_components, n_bins).
+    result : NmfResult
+        Shares and stability, for the titles.
+    """
+    n_components = len(weighted_components)
+    n_columns = 1 if n_components == 1 else 2
+    n_rows = -(-n_components // n_columns)
+    with drawing(path, WIDTH_MM, 8 + 29 * n_rows) as figure:
+        axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
+        for index, ax in enumerate(axes.ravel()):
+            if index >= n_components:
+                ax.set_axis_off()
+                continue
+            profile(ax, q, weighted_components[index], colour=SERIES[index % len(SERIES)])
+            share, steady = result.component_share[index], result.component_stability[index]
+            ax.set_title(f"{index + 1}   {100 * share:.1f} % of the scattering, reproduced to {steady:.3f}")
+            ax.set_ylim(bottom=0)
+            ax.set_yticks([])
+            ax.set_xlim(q[0], q[-1])
+        for ax in axes[-1]:
+            ax.set_xlabel("q / Å⁻¹")
+        figure.supylabel("Weighted intensity", fontsize=7.5)
+
+
+def draw_ranks(path: Path, result: NmfResult, min_gain: float) -> None:
+    """Draw explained variance and gain over the number of components, and the number that was chosen."""
+    numbers = [step.n_components for step in result.rank_scan]
+    with drawing(path, WIDTH_MM, 62) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot(numbers, [100 * step.explained_variance for step in result.rank_scan], marker="o")
+        left.set_ylabel("Explained variance / %")
+        right.bar(numbers, [100 * step.gain for step in result.rank_scan], width=0.6, color=SERIES[5])
+        wanted = [100 * max(min_gain, 2 * step.noise_gain) for step in result.rank_scan]
+        right.plot(numbers, wanted, color=LIGHT.bad, drawstyle="steps-mid", label="needed to be taken")
+        right.set_ylabel("Removed of what was unexplained / %")
+        right.legend()
+        left.set_title(f"{result.n_components} components, chosen by {_CHOSEN_BY[result.chosen_by]}")
+        right.set_title("Gain of the last component")
+        for ax in (left, right):
+            _mark(ax, result.n_components, numbers)
+
+
+_CHOSEN_BY = {"gain rule": "the gain rule", "user": "the user"}
+
+
+def _mark(ax: Axes, chosen: int, numbers: Sequence[int]) -> None:
+    ax.axvspan(chosen - 0.4, chosen + 0.4, color=SERIES[4], alpha=0.15, linewidth=0)
+    ax.set_xlabel("Number of components")
+    ax.set_xlim(min(numbers) - 0.6, max(numbers) + 0.6)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
