@@ -23,7 +23,7 @@ from stemcal.formats.merlin import append_mib, inspect_mib, write_mib
 from stemcal.formats.microscope import write_microscope
 from stemcal.phantoms.damage import cut_last_frame, garble_header
 from stemcal.phantoms.materials import phase_maps, phases_of
-from stemcal.phantoms.plan import DetectorPlan, ScanPlan, SessionPlan, descan_of
+from stemcal.phantoms.plan import DetectorPlan, Expected, ScanPlan, SessionPlan, descan_of
 from stemcal.phantoms.powder import powder_frames
 from stemcal.phantoms.truth import SessionTruth, session_truth
 from stemcal.records.atomic import read_record, write_record
@@ -44,15 +44,18 @@ class Written:
     action : str
         ``written``, ``kept``, or ``grown``.
     n_frames : int
-        Frames on disk now.
+        Whole frames on disk now.
     n_frames_expected : int
         Frames of the finished scan.
+    expected : str
+        What discovery ought to say of it.
     """
 
     name: str
     action: Literal["written", "kept", "grown"]
     n_frames: int
     n_frames_expected: int
+    expected: Expected
 
 
 def write_session(folder: Path, plan: SessionPlan, *, threads: int = 2) -> tuple[Written, ...]:
@@ -174,20 +177,25 @@ def _finished(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool) -
     kept = there and (folder / scan.name).is_file()
     if not kept:
         write_scan(folder, plan, scan)
-    return Written(scan.name, "kept" if kept else "written", scan.n_frames, scan.n_frames)
+    n_whole = scan.n_frames - (scan.damage == "cut")
+    return _written(scan, "kept" if kept else "written", n_whole)
 
 
 def _growing(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool) -> Written:
     mib = folder / scan.name
     if not (there and mib.is_file()):
         write_scan(folder, plan, scan)
-        return Written(scan.name, "written", scan.n_written, scan.n_frames)
+        return _written(scan, "written", scan.n_written)
     have = inspect_mib(mib).n_whole_frames
     stop = min(have + scan.scan_shape[1], scan.n_frames)
     if stop == have:
-        return Written(scan.name, "kept", have, scan.n_frames)
+        return _written(scan, "kept", have)
     append_mib(mib, scan_frames(plan, scan, have, stop))
-    return Written(scan.name, "grown", stop, scan.n_frames)
+    return _written(scan, "grown", stop)
+
+
+def _written(scan: ScanPlan, action: Literal["written", "kept", "grown"], n_frames: int) -> Written:
+    return Written(scan.name, action, n_frames, scan.n_frames, scan.expected)
 
 
 def _start(scan: ScanPlan) -> datetime:

@@ -128,7 +128,7 @@ def _count(raw: Mapping[str, str], key: str, path: Path | str) -> int | None:
     text = raw.get(key)
     if text is None or text == "":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise DataError(path, f"has '{text}' for '{key}', where a whole number belongs", _REMEDY)
     return int(text)
 

@@ -184,7 +184,8 @@ def _records(frames: NDArray[Any], header: FrameHeader, clock: Clock, first: int
     shape = (int(frames.shape[1]), int(frames.shape[2]))
     for offset, frame in enumerate(pixels):
         index = first + offset
-        mine = replace(header, sequence=index + 1, frame_shape=shape, timestamp=clock.timestamp(index))
+        time = clock.timestamp(index)
+        mine = replace(header, sequence=index + 1, frame_shape=shape, timestamp=time, local_time=None)
         yield encode_header(mine) + frame.tobytes()
 
 
