@@ -16,9 +16,13 @@ class PolarResult(Record):
     n_radial_bins: int
     bin_width_px: float
     q_pixel_size_per_angstrom: float
-    q_max_per_angstrom: float
-    n_empty_bins: int
+    q_max_per_angstrom: float = Field(description="outer edge of the last bin")
+    coverage_at_q_max: float = Field(ge=0, description="part of the last ring that lies on valid pixels")
+    n_empty_bins: int = Field(description="bins without a valid pixel at any position")
     n_positions_without_data: int
+    n_missing_means: int = Field(description="values of the mean that are NaN")
+    n_missing_variances: int = Field(description="values of the variance that are NaN")
+    n_origins: int = Field(description="operators built: origins that differ after rounding to the step")
     calibration: str
     calibration_group: str = Field(description="digest of the bound pixel size and ellipse: equal means comparable")
 

@@ -1,0 +1,42 @@
+"""``stemcal polar``: azimuthal mean and variance per scan position."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stemcal.cli.common import StepContext, add_step_options, execute_step
+from stemcal.polar.run import run_polar
+from stemcal.polar.settings import PolarSettings
+from stemcal.polar.store import PolarPaths
+from stemcal.records.polar import PolarRecord
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb to ``parser``."""
+    parser.add_argument("data", type=Path, metavar="DATA", help="4-D data set: .hdf5, .mib, .npy or .hspy")
+    parser.add_argument(
+        "--calibration", type=Path, required=True, metavar="JSON", help="result of `stemcal calibration` for DATA"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="PREFIX", help="folder and id of the files to write"
+    )
+    add_step_options(parser, "polar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb and return its exit code."""
+
+    def action(context: StepContext[PolarSettings]) -> PolarRecord:
+        return run_polar(
+            args.data,
+            args.calibration,
+            args.output,
+            settings=context.settings,
+            source=context.source,
+            threads=context.threads,
+            world=context.world,
+            progress=context.progress,
+        )
+
+    return execute_step(args, "polar", PolarSettings, PolarPaths.of(args.output).record, action)

@@ -1,0 +1,102 @@
+"""``<id>_polar.png``: profiles of the whole scan, and maps of a few bands."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from stemcal.figures.panels import AMOUNT, empty, image, profile
+from stemcal.figures.style import drawing
+from stemcal.figures.tokens import LIGHT, SERIES
+from stemcal.polar.rows import ScanSums
+
+
+def draw_figure(
+    path: Path,
+    q_per_angstrom: NDArray[np.float64],
+    sums: ScanSums,
+    scan_shape: tuple[int, int],
+    band_edges_per_angstrom: tuple[float, ...],
+) -> None:
+    """Draw mean profile, normalised variance profile and band maps.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write.
+    q_per_angstrom : ndarray
+        (n_bins,) centre of each bin.
+    sums : ScanSums
+        Of the whole scan.
+    scan_shape : tuple of int
+        (scan_row, scan_col).
+    band_edges_per_angstrom : tuple of float
+        Edges of the bands of ``sums.band_maps``.
+    """
+    n_bands = len(band_edges_per_angstrom) - 1
+    with drawing(path, width_mm=180, height_mm=98) as figure:
+        grid = figure.add_gridspec(2, 2 * n_bands, height_ratios=(1.0, 1.05))
+        left, right = (figure.add_subplot(grid[0, half]) for half in (np.s_[:n_bands], np.s_[n_bands:]))
+        _draw_mean(left, q_per_angstrom, sums, band_edges_per_angstrom)
+        _draw_variance(right, q_per_angstrom, sums, band_edges_per_angstrom)
+        maps = sums.band_maps.T.reshape(n_bands, *scan_shape)
+        for index in range(n_bands):
+            ax = figure.add_subplot(grid[1, 2 * index : 2 * index + 2])
+            low, high = band_edges_per_angstrom[index : index + 2]
+            missing = 1 - np.isfinite(maps[index]).mean()
+            title = f"{low:.2f}–{high:.2f} 1/Å"
+            image(ax, maps[index], title=title, colours=AMOUNT, bar="variance / mean²")
+            ax.set_xlabel(f"{missing:.1%} missing")
+
+
+def _draw_mean(ax: Axes, q: NDArray[np.float64], sums: ScanSums, edges: tuple[float, ...]) -> None:
+    mean = sums.mean_profile
+    if not (mean > 0).any():
+        empty(ax, "no counts", title="Azimuthal mean")
+        return
+    profile(ax, q, np.where(mean > 0, mean, np.nan))
+    ax.set_yscale("log")
+    ax.set_title("Azimuthal mean")
+    ax.set_ylabel("counts per pixel")
+    _finish(ax, q, edges)
+
+
+def _draw_variance(ax: Axes, q: NDArray[np.float64], sums: ScanSums, edges: tuple[float, ...]) -> None:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        normalised = sums.excess_profile / sums.mean_profile**2
+        slope = _slope_share(sums.mean_profile)
+    known = np.isfinite(normalised)
+    if not known.any():
+        empty(ax, "no variance", title="Normalised variance")
+        return
+    profile(ax, q, normalised, label="measured, less shot noise")
+    profile(ax, q, slope, label="slope of the mean inside a bin", colour=SERIES[9])
+    # The edge of the bright disk dwarfs every ring: scale to what lies beyond the first tenth of the axis.
+    outer = known & (np.arange(len(q)) >= len(q) // 10)
+    top = float(np.percentile(normalised[outer], 99)) if outer.any() else 1.0
+    ax.set_ylim(min(0.0, -0.05 * abs(top)), 1.3 * max(top, 1e-6))
+    ax.set_title("Normalised variance")
+    ax.set_ylabel("excess variance / mean²")
+    ax.legend(loc="upper right")
+    _finish(ax, q, edges)
+
+
+def _slope_share(mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the normalised variance that a ring of one bin's width has from the slope of its own mean.
+
+    A uniform spread over one bin has the variance 1/12 bin^2.
+    """
+    if len(mean) < 2:
+        return np.full(len(mean), np.nan)
+    return np.asarray(np.gradient(mean) ** 2 / 12 / mean**2)
+
+
+def _finish(ax: Axes, q: NDArray[np.float64], edges: tuple[float, ...]) -> None:
+    for low, high in itertools.pairwise(edges):
+        ax.axvspan(low, high, color=LIGHT.line, alpha=0.35, linewidth=0.4)
+    ax.set_xlim(0, float(q[-1] + q[0]))
+    ax.set_xlabel("q (1/Å)")

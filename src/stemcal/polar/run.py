@@ -1,0 +1,186 @@
+"""The polar step: read the calibration, stream the raw counts through the operators, write the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.frames.plan import Block
+from stemcal.frames.ranks import SERIAL, World
+from stemcal.frames.source import FrameSource, open_source
+from stemcal.frames.stream import stream_blocks
+from stemcal.polar.figure import draw_figure
+from stemcal.polar.geometry import BoundCalibration, PolarPlan, band_slices, bound_calibration, make_plan
+from stemcal.polar.rows import ScanSums, whole_rows
+from stemcal.polar.settings import PolarSettings
+from stemcal.polar.statistics import RingStatistics, block_statistics
+from stemcal.polar.store import Layout, PolarPaths, open_store
+from stemcal.records.atomic import read_record, write_record
+from stemcal.records.base import Flag, InputFile, Quality
+from stemcal.records.calibration import CalibrationRecord
+from stemcal.records.polar import PolarRecord, PolarResult
+from stemcal.records.provenance import provenance, relative_to_record, small_input
+from stemcal.stages import canonical
+
+METHOD = "sparse sub-pixel ring operator on raw counts; variance corrected for the effective number of pixels"
+_MISSING_WARN = 0.1
+
+
+def run_polar(
+    data: Path,
+    calibration: Path,
+    prefix: Path,
+    *,
+    settings: PolarSettings,
+    source: dict[str, object] | None = None,
+    threads: int = 1,
+    world: World = SERIAL,
+    progress: Callable[[int, int], None] | None = None,
+    scan_shape: tuple[int, int] | None = None,
+) -> PolarRecord:
+    """Measure azimuthal mean and variance per scan position and write them to ``<prefix>_*``.
+
+    Parameters
+    ----------
+    data : Path
+        4-D data set: .hdf5, .mib, .npy or .hspy.
+    calibration : Path
+        ``<id>_calibration.json`` of this data set.
+    prefix : Path
+        Folder and id of the outputs.
+    settings : PolarSettings
+        Settings of the step.
+    source : dict, optional
+        Identity of the raw data from the workflow.
+    threads, world, progress :
+        See ``stemcal.frames.stream.stream_blocks``. Results do not depend on them.
+    scan_shape : tuple of int, optional
+        (scan_row, scan_col) where the file does not say.
+
+    Returns
+    -------
+    PolarRecord
+        As written, on every rank.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read, or the calibration failed or does not fit.
+    """
+    paths, identity = PolarPaths.of(prefix), source or {}
+    record = read_record(calibration, CalibrationRecord)
+    with open_source(data, scan_shape=scan_shape) as frames:
+        bound = bound_calibration(record, calibration, frames)
+        plan = make_plan(bound, frames, settings)
+        results = stream_blocks(
+            frames, _measure(plan, frames, settings), threads=threads, world=world, progress=progress
+        )
+        if world.rank != 0:
+            for _ in results:
+                pass
+            return PolarRecord.model_validate(world.bcast(None))
+        sums, edges = _write(results, paths, plan, frames, settings, identity)
+        inputs = (
+            InputFile(role="data", path=relative_to_record(data, paths.record), identity=frames.identity),
+            small_input("calibration", calibration, paths.record),
+        )
+        draw_figure(paths.figure, _q_axis(plan), sums, frames.scan_shape, edges)
+        polar = _record(plan, bound, sums, frames, settings, identity, inputs, _flags(sums, frames, record))
+    write_record(paths.record, polar)
+    world.bcast(polar.model_dump(by_alias=True))
+    return polar
+
+
+def _measure(
+    plan: PolarPlan, frames: FrameSource, settings: PolarSettings
+) -> Callable[[NDArray[Any], Block], RingStatistics]:
+    cache = plan.operators(settings.operator_cache_mb)
+    usable = frames.frame_status == 0
+
+    def measure(block_frames: NDArray[Any], block: Block) -> RingStatistics:
+        run = slice(block.start, block.stop)
+        n_bins, least = plan.geometry.grid.n_bins, settings.min_effective_pixels
+        return block_statistics(block_frames, usable[run], plan.keys[run], cache, n_bins, least)
+
+    return measure
+
+
+def _write(
+    results: Iterator[tuple[Block, RingStatistics]],
+    paths: PolarPaths,
+    plan: PolarPlan,
+    frames: FrameSource,
+    settings: PolarSettings,
+    identity: dict[str, object],
+) -> tuple[ScanSums, tuple[float, ...]]:
+    n_bins = plan.geometry.grid.n_bins
+    bands, edges = band_slices(settings.band_edges_per_angstrom, plan.q_step_per_angstrom, n_bins)
+    sums = ScanSums(n_bins, bands, settings.counts_per_electron)
+    step = frames.microscope.scan_step_nm if frames.microscope else None
+    made = provenance("polar", settings, identity)
+    text = canonical(made.model_dump(include={"stage", "revision", "settings", "source"}))
+    layout = Layout(frames.scan_shape, n_bins, plan.q_step_per_angstrom, step, text, settings.counts_per_electron)
+    n_cols = frames.scan_shape[1]
+    with open_store(paths, layout, plan.origin_px) as store:
+        first_row = 0
+        for rows in whole_rows((statistics for _, statistics in results), n_cols):
+            store(first_row, rows)
+            sums.add(rows)
+            first_row += len(rows.mean) // n_cols
+    return sums, edges
+
+
+def _q_axis(plan: PolarPlan) -> NDArray[np.float64]:
+    return (np.arange(plan.geometry.grid.n_bins) + 0.5) * plan.q_step_per_angstrom
+
+
+def _flags(sums: ScanSums, frames: FrameSource, calibration: CalibrationRecord) -> Quality:
+    flags, verdict = [], calibration.quality.verdict
+    if verdict == "warn":
+        why = "; ".join(flag.message for flag in calibration.quality.flags)
+        flags.append(Flag(name="calibration", message=f"the calibration carries a warning: {why}"))
+    missing = sums.n_positions_without_data / frames.n_frames
+    if missing > _MISSING_WARN:
+        text = f"{sums.n_positions_without_data} of {frames.n_frames} positions have no data"
+        flags.append(Flag(name="positions_without_data", value=missing, limit=_MISSING_WARN, message=text))
+        verdict = "fail" if missing == 1 else "warn"
+    return Quality(verdict=verdict, flags=tuple(flags))
+
+
+def _record(
+    plan: PolarPlan,
+    bound: BoundCalibration,
+    sums: ScanSums,
+    frames: FrameSource,
+    settings: PolarSettings,
+    identity: dict[str, object],
+    inputs: tuple[InputFile, InputFile],
+    quality: Quality,
+) -> PolarRecord:
+    grid = plan.geometry.grid
+    result = PolarResult(
+        scan_shape=frames.scan_shape,
+        n_radial_bins=grid.n_bins,
+        bin_width_px=grid.bin_width_px,
+        q_pixel_size_per_angstrom=bound.pixel_size.area_preserving.value,
+        q_max_per_angstrom=grid.n_bins * plan.q_step_per_angstrom,
+        coverage_at_q_max=plan.coverage_at_q_max,
+        n_empty_bins=sums.n_empty_bins,
+        n_positions_without_data=sums.n_positions_without_data,
+        n_missing_means=sums.n_missing_means,
+        n_missing_variances=sums.n_missing_variances,
+        n_origins=plan.n_origins,
+        calibration=inputs[1].path,
+        calibration_group=bound.group,
+    )
+    return PolarRecord(
+        method=METHOD,
+        inputs=inputs,
+        quality=quality,
+        provenance=provenance("polar", settings, identity),
+        result=result,
+    )

@@ -1,0 +1,62 @@
+"""Settings of the polar step."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stemcal.records.base import Settings
+
+
+class PolarSettings(Settings):
+    """How the rings are laid out and what counts as measured."""
+
+    bin_width_px: float = Field(
+        default=1.0,
+        ge=0.5,
+        description="width of a radial bin in pixels of the round, area-preserving frame; below one pixel neighbouring "
+        "bins share most of their pixels, much above it the slope of the profile inside a bin adds to its variance",
+    )
+    q_max_per_angstrom: float | None = Field(
+        default=None,
+        gt=0,
+        description="last radius; null reaches as far out as min_ring_coverage allows",
+    )
+    min_ring_coverage: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="part of a ring that has to lie on valid pixels for it to be the last one: 0.1 goes most of the "
+        "way into the corners, where few pixels would stand for a whole ring",
+    )
+    subsamples: int = Field(
+        default=4,
+        ge=1,
+        le=16,
+        description="each pixel is shared out among the bins by n x n points; 4 gives its area to about 1 percent of a "
+        "pixel, and profiles within 1e-3 of exact pixel splitting",
+    )
+    origin_step_px: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="the fitted origin is rounded to this step, one operator per step: 0.25 moves the mean profile by "
+        "a tenth of its own standard error",
+    )
+    min_effective_pixels: float = Field(
+        default=2.0,
+        gt=1,
+        description="a variance needs at least this many effective pixels; with fewer it is missing",
+    )
+    counts_per_electron: float = Field(
+        default=1.0,
+        gt=0,
+        description="variance over mean of the detector under uniform light: 1 for a counting detector; the "
+        "shot-noise corrected variance subtracts this many times the mean",
+    )
+    operator_cache_mb: int = Field(
+        default=128, ge=1, description="memory kept for operators of origins already met; no effect on results"
+    )
+    band_edges_per_angstrom: tuple[float, float, float, float] = Field(
+        default=(0.2, 0.3, 0.4, 0.6),
+        description="edges of the three bands whose maps are drawn; 0.2 to 0.6 holds the first rings of most materials",
+    )
