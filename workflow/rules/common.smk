@@ -34,17 +34,27 @@ def raw_file(key):
 
 def targets(stage):
     """Records of every data set that goes through a stage."""
-    return [f"{name}_{stage}.json" for name, entry in DATASETS.items() if stage in entry["stages"]]
+    return [
+        f"{name}_{stage}.json"
+        for name, entry in DATASETS.items()
+        if stage in entry["stages"]
+    ]
 
 
 def gold_records(wildcards):
     """Candidate references of a scan, in order of preference."""
-    return [f"{name}_gold.json" for name in DATASETS[wildcards.dataset]["gold_candidates"]]
+    return [
+        f"{name}_gold.json" for name in DATASETS[wildcards.dataset]["gold_candidates"]
+    ]
 
 
 def members(wildcards):
     """Data sets that are factorised together."""
-    return [name for name, entry in DATASETS.items() if entry["group"] == wildcards.group and "polar" in entry["stages"]]
+    return [
+        name
+        for name, entry in DATASETS.items()
+        if entry["group"] == wildcards.group and "polar" in entry["stages"]
+    ]
 
 
 def parameter(stage):
@@ -59,7 +69,10 @@ def parameter(stage):
 def parameter_of_group(wildcards):
     """The one parameter of the factorisation: which data sets, each by the parameter of its profiles."""
     profiles = {
-        name: stages.digest(stages.parameter("polar", SETTINGS, DATASETS[name]["source"])) for name in members(wildcards)
+        name: stages.digest(
+            stages.parameter("polar", SETTINGS, DATASETS[name]["source"])
+        )
+        for name in members(wildcards)
     }
     return stages.parameter("nmf", SETTINGS, {"members": profiles})
 
@@ -80,7 +93,9 @@ def memory_mb(stage):
     """Memory of a job on one data set; a second attempt gets half as much again."""
 
     def megabytes(wildcards, threads, attempt):
-        return int(stages.memory_mb(stage, extent(wildcards), threads) * (1 + attempt) / 2)
+        return int(
+            stages.memory_mb(stage, extent(wildcards), threads) * (1 + attempt) / 2
+        )
 
     return megabytes
 
@@ -98,7 +113,9 @@ def memory_mb_of_session(stage):
     """Memory of a job on the whole session."""
 
     def megabytes(wildcards, threads, attempt):
-        return int(stages.memory_mb(stage, stages.Extent(0, 1, 1), threads) * (1 + attempt) / 2)
+        return int(
+            stages.memory_mb(stage, stages.Extent(0, 1, 1), threads) * (1 + attempt) / 2
+        )
 
     return megabytes
 
@@ -130,5 +147,9 @@ def profile_variances(wildcards):
 
 def all_records(wildcards):
     """Everything that the session page shows."""
-    per_dataset = [record for stage in ("convert", "gold", "calibration", "polar") for record in targets(stage)]
+    per_dataset = [
+        record
+        for stage in ("convert", "gold", "calibration", "polar")
+        for record in targets(stage)
+    ]
     return per_dataset + [f"nmf/{group}/nmf.json" for group in GROUPS]

@@ -7,7 +7,10 @@ rule convert:
         data="{dataset}_data.hdf5",
         record="{dataset}_convert.json",
         figure=report(
-            "{dataset}_overview.png", caption="../report/convert.rst", category="convert", labels=figure_label
+            "{dataset}_overview.png",
+            caption="../report/convert.rst",
+            category="convert",
+            labels=figure_label,
         ),
     log:
         "logs/convert/{dataset}.log",

@@ -3,7 +3,12 @@ rule gold:
         data="{dataset}_data.hdf5",
     output:
         record="{dataset}_gold.json",
-        figure=report("{dataset}_gold.png", caption="../report/gold.rst", category="gold", labels=figure_label),
+        figure=report(
+            "{dataset}_gold.png",
+            caption="../report/gold.rst",
+            category="gold",
+            labels=figure_label,
+        ),
     log:
         "logs/gold/{dataset}.log",
     benchmark:

@@ -6,11 +6,24 @@ rule nmf:
     output:
         factors="nmf/{group}/nmf.hdf5",
         record="nmf/{group}/nmf.json",
-        maps=report("nmf/{group}/nmf_maps.png", caption="../report/nmf.rst", category="nmf", labels=group_label),
-        components=report(
-            "nmf/{group}/nmf_components.png", caption="../report/nmf.rst", category="nmf", labels=group_label
+        maps=report(
+            "nmf/{group}/nmf_maps.png",
+            caption="../report/nmf.rst",
+            category="nmf",
+            labels=group_label,
         ),
-        ranks=report("nmf/{group}/nmf_ranks.png", caption="../report/nmf.rst", category="nmf", labels=group_label),
+        components=report(
+            "nmf/{group}/nmf_components.png",
+            caption="../report/nmf.rst",
+            category="nmf",
+            labels=group_label,
+        ),
+        ranks=report(
+            "nmf/{group}/nmf_ranks.png",
+            caption="../report/nmf.rst",
+            category="nmf",
+            labels=group_label,
+        ),
     log:
         "logs/nmf/{group}.log",
     benchmark:

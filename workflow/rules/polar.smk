@@ -7,7 +7,12 @@ rule polar:
         variance="{dataset}_azimuthal_var.hspy",
         statistics="{dataset}_polar.hdf5",
         record="{dataset}_polar.json",
-        figure=report("{dataset}_polar.png", caption="../report/polar.rst", category="polar", labels=figure_label),
+        figure=report(
+            "{dataset}_polar.png",
+            caption="../report/polar.rst",
+            category="polar",
+            labels=figure_label,
+        ),
     log:
         "logs/polar/{dataset}.log",
     benchmark:

@@ -1,0 +1,122 @@
+"""The whole way: a raw session goes in, results and a page come out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from stemcal.records.atomic import read_record
+from stemcal.records.convert import ConvertRecord
+from stemcal.records.frozen import read_latest
+from stemcal.records.gold import GoldRecord
+from stemcal.records.manifest import Manifest
+from stemcal.records.nmf import NmfRecord
+
+from .conftest import digests, stemcal
+
+pytestmark = pytest.mark.session
+
+PER_SAMPLE = (
+    "data.hdf5",
+    "convert.json",
+    "overview.png",
+    "calibration.json",
+    "calibration.png",
+    "azimuthal_mean.hspy",
+    "azimuthal_var.hspy",
+    "polar.hdf5",
+    "polar.json",
+    "polar.png",
+)
+
+
+@pytest.fixture(scope="module")
+def session(processed_once: tuple[Path, str]) -> Path:
+    return processed_once[0]
+
+
+@pytest.fixture(scope="module")
+def manifest(session: Path) -> Manifest:
+    found = read_latest(session / "processing")
+    assert found is not None
+    return found
+
+
+def test_it_ends_by_naming_the_page(processed_once: tuple[Path, str]) -> None:
+    folder, said = processed_once
+    page = folder / "processing" / "session.html"
+    assert said.splitlines()[-1] == f"session page: {page}"
+    assert page.stat().st_size > 10_000
+
+
+def test_every_file_has_the_verdict_that_the_truth_says(session: Path, manifest: Manifest) -> None:
+    truth = json.loads((session / "truth.json").read_text())
+    expected = {scan["raw_file"]: scan["expected_verdict"] for scan in truth["scans"]}
+    assert {one.mib: one.verdict for one in manifest.datasets.values()} == expected
+    assert set(expected.values()) == {"ready", "growing", "incomplete", "rejected"}
+
+
+def test_every_result_is_there(session: Path, manifest: Manifest) -> None:
+    processing = session / "processing"
+    for one in manifest.datasets.values():
+        if one.role == "sample" and one.verdict == "ready":
+            missing = [end for end in PER_SAMPLE if not (processing / f"{one.id}_{end}").is_file()]
+            assert missing == []
+            assert one.group is not None
+            assert (processing / "nmf" / one.group / "nmf.hdf5").is_file()
+    assert not list(processing.rglob("*.partial*"))
+    assert not list(processing.rglob("*.failure.json"))
+
+
+def test_converted_frames_equal_the_raw_ones(session: Path, manifest: Manifest) -> None:
+    from rsciio.quantumdetector import file_reader
+
+    one = next(one for one in manifest.datasets.values() if one.verdict == "ready" and one.role == "gold")
+    record = read_record(session / "processing" / f"{one.id}_convert.json", ConvertRecord)
+    assert record.result is not None
+    (expected,) = file_reader(str(session / one.mib), navigation_shape=record.result.scan_shape[::-1])
+    with h5py.File(session / "processing" / f"{one.id}_data.hdf5") as file:
+        (experiment,) = file["Experiments"].values()
+        np.testing.assert_array_equal(experiment["data"][...], expected["data"])
+
+
+def test_gold_is_measured_within_its_own_uncertainty(session: Path, manifest: Manifest) -> None:
+    truth = json.loads((session / "truth.json").read_text())
+    one = next(one for one in manifest.datasets.values() if one.verdict == "ready" and one.role == "gold")
+    camera = next(scan["camera"] for scan in truth["scans"] if scan["raw_file"] == one.mib)
+    result = read_record(session / "processing" / f"{one.id}_gold.json", GoldRecord).result
+    assert result is not None
+    for quantity, true in (
+        (result.ellipse.ratio, camera["ratio"]),
+        (result.pixel_size.area_preserving, camera["pixel_size_per_angstrom"]),
+    ):
+        assert quantity.sigma is not None
+        assert abs(quantity.value - true) <= 4 * quantity.sigma
+
+
+def test_the_factorisation_took_all_samples(session: Path, manifest: Manifest) -> None:
+    samples = [one for one in manifest.datasets.values() if one.role == "sample" and one.verdict == "ready"]
+    record = read_record(session / "processing" / "nmf" / str(samples[0].group) / "nmf.json", NmfRecord)
+    assert [member.used for member in record.members] == [True] * len(samples)
+
+
+def test_bytes_do_not_depend_on_place_time_or_cores(session: Path, raw: Path) -> None:
+    stemcal("process", raw, "--cores", "1")
+    assert digests(raw / "processing") == digests(session / "processing")
+
+
+def test_snakemake_makes_its_own_report_with_captions(processed: Path) -> None:
+    target = processed / "report.html"
+    stemcal("process", processed, "--snakemake", "--report", target)
+    text = target.read_text(encoding="utf-8")
+    assert "virtual bright and dark field" in text or target.stat().st_size > 500_000
+
+
+def test_status_says_where_everything_stands(session: Path) -> None:
+    said = stemcal("status", session)
+    for word in ("ready", "growing", "incomplete", "rejected"):
+        assert word in said
