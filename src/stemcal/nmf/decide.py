@@ -24,7 +24,7 @@ BINS_PER_COMPONENT = 4
 """Likewise for the radial bins."""
 
 NUMBERS_BEYOND = 3
-"""The scan of numbers goes this far beyond the chosen one, so that the plateau is seen; the rest would cost most time."""
+"""The scan of numbers goes this far beyond the chosen one, so that the plateau is seen; the rest would cost most."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from stemcal.records.nmf import NmfResult
 
 WIDTH_MM = 180.0
 
+LEAST_COLUMNS = 4
+"""Fewer components leave columns empty, or single maps would fill the page."""
+
 
 @dataclass(frozen=True)
 class ScanMaps:
@@ -53,10 +56,11 @@ def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, shares: Sequen
         Share of each component.
     """
     n_columns = len(shares) + 1
-    column_mm = WIDTH_MM / max(n_columns, 5)
+    n_slots = max(n_columns, LEAST_COLUMNS)
+    column_mm = (WIDTH_MM - 8) / n_slots - 2
     heights = [max(0.25, min(2.0, one.residual.shape[0] / one.residual.shape[1])) for one in maps]
-    with drawing(path, WIDTH_MM, 14 + sum(column_mm * height + 4 for height in heights)) as figure:
-        axes = figure.subplots(len(maps), max(n_columns, 5), squeeze=False, height_ratios=heights)
+    with drawing(path, WIDTH_MM, 14 + sum(column_mm * height + 2 for height in heights)) as figure:
+        axes = figure.subplots(len(maps), n_slots, squeeze=False, height_ratios=heights)
         for column, share in enumerate(shares):
             limits = _shared_limits([one.loadings[column] for one in maps])
             for row, one in enumerate(maps):
@@ -115,8 +119,9 @@ def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, 
             ax.set_ylim(bottom=0)
             ax.set_yticks([])
             ax.set_xlim(q[0], q[-1])
-        for ax in axes[-1]:
+        for ax in axes.ravel()[max(0, n_components - n_columns) : n_components]:
             ax.set_xlabel("q / Å⁻¹")
+            ax.tick_params(labelbottom=True)
         figure.supylabel("Weighted intensity", fontsize=7.5)
 
 
@@ -130,7 +135,7 @@ def draw_ranks(path: Path, result: NmfResult, min_gain: float) -> None:
         right.bar(numbers, [100 * step.gain for step in result.rank_scan], width=0.6, color=SERIES[5])
         wanted = [100 * max(min_gain, 2 * step.noise_gain) for step in result.rank_scan]
         right.plot(numbers, wanted, color=LIGHT.bad, drawstyle="steps-mid", label="needed to be taken")
-        right.set_ylabel("Removed of what was unexplained / %")
+        right.set_ylabel("Part of the rest it removes / %")
         right.legend()
         left.set_title(f"{result.n_components} components, chosen by {_CHOSEN_BY[result.chosen_by]}")
         right.set_title("Gain of the last component")
