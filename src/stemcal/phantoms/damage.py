@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from stemcal.formats.merlin import encode_header, inspect_mib
-from stemcal.phantoms.plan import ScanPlan, SessionPlan
+from stemcal.phantoms.plan import SessionPlan
+from stemcal.phantoms.scan import ScanPlan
 
 _GARBAGE = b"\xffQ\x00garbage\x00" * 8
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from stemcal.optics.descan import scan_coordinates
 from stemcal.optics.rings import cubic_rings
-from stemcal.phantoms.plan import Blob, ScanPlan, SessionPlan
+from stemcal.phantoms.plan import SessionPlan
 from stemcal.phantoms.powder import PowderPhase, gold_phase
+from stemcal.phantoms.scan import Blob, ScanPlan
 
 ALUMINIUM_ANGSTROM = 4.0495
 SILICON_ANGSTROM = 5.4310

@@ -23,8 +23,9 @@ from stemcal.formats.merlin import append_mib, inspect_mib, write_mib
 from stemcal.formats.microscope import write_microscope
 from stemcal.phantoms.damage import cut_last_frame, garble_header
 from stemcal.phantoms.materials import phase_maps, phases_of
-from stemcal.phantoms.plan import DetectorPlan, Expected, ScanPlan, SessionPlan, descan_of
+from stemcal.phantoms.plan import SessionPlan
 from stemcal.phantoms.powder import powder_frames
+from stemcal.phantoms.scan import DetectorPlan, Expected, ScanPlan, descan_of
 from stemcal.phantoms.truth import SessionTruth, session_truth
 from stemcal.records.atomic import read_record, write_record
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from stemcal.phantoms.materials import phase_maps
-from stemcal.phantoms.plan import Expected, ScanPlan, SessionPlan, descan_of
+from stemcal.phantoms.plan import SessionPlan
+from stemcal.phantoms.scan import Expected, ScanPlan, descan_of
 from stemcal.records.base import Record
 
 
@@ -79,11 +82,12 @@ def _dataset(plan: SessionPlan, scan: ScanPlan) -> DatasetTruth:
         beam_row_px=tuple(round(value, 6) for value in rows),
         beam_col_px=tuple(round(value, 6) for value in cols),
         phases=tuple(maps),
-        phase_maps={
-            name: tuple(tuple(round(float(value), 6) for value in line) for line in phase_map)
-            for name, phase_map in maps.items()
-        },
+        phase_maps={name: _rounded(values) for name, values in maps.items()},
     )
+
+
+def _rounded(values: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(round(float(value), 6) for value in line) for line in values)
 
 
 def _witnesses(scan: ScanPlan) -> tuple[str, ...]:
