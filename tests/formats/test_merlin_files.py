@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,6 +118,13 @@ def test_threads_may_read_at_once(written):
     with MibFile(written) as mib, ThreadPoolExecutor(4) as pool:
         got = list(pool.map(lambda index: mib.read(index, index + 1), list(range(6)) * 8))
     np.testing.assert_array_equal(np.concatenate(got), np.tile(counts(), (8, 1, 1)))
+
+
+def test_a_kernel_that_gives_less_than_asked_is_asked_again(written, monkeypatch):
+    real = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: real(fd, [buffers[0][:100]], offset))
+    with MibFile(written) as mib:
+        np.testing.assert_array_equal(mib.read(1, 4), counts()[1:4])
 
 
 def test_ranges_outside_the_file_and_a_closed_file_are_misuse(written):
