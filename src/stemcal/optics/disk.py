@@ -16,6 +16,9 @@ _CONTRAST = 3.0
 _SMALLEST_AREA_PX = 4
 _LARGEST_PART = 0.3
 _ATTEMPTS = 20
+_LEAST_PASSES = 2
+_MOST_PASSES = 12
+_STAYS_PX = 1e-3
 
 
 @dataclass(frozen=True)
@@ -113,14 +116,13 @@ def window_centroid(
     centre_px: ArrayLike,
     radius_px: float,
     valid: NDArray[np.bool_] | None = None,
-    *,
-    passes: int = 2,
 ) -> NDArray[np.float64]:
     """Return the centroid of the bright disk in every frame.
 
-    A square window of 1.5 radii + 3 px about the last estimate, less the mean of its border. A pixel that is invalid
-    or off the frame is left out together with its mirror image in the window's centre, so that a dead line does not
-    push the centroid aside.
+    A square window of 1.5 radii + 3 px about the last estimate, less the mean of its border; a second pass re-centres
+    it on the first result. A pixel that is invalid or off the frame takes the counts of its mirror image in the
+    estimated centre, and is left out together with it where that is invalid too; the passes then go on until the
+    centre stays, so that a dead line across the disk does not push the centroid aside.
 
     Parameters
     ----------
@@ -132,37 +134,83 @@ def window_centroid(
         Radius of the disk in px.
     valid : numpy.ndarray, optional
         (det_row, det_col), True = valid.
-    passes : int
-        The second pass re-centres the window on the first result.
 
     Returns
     -------
     numpy.ndarray
         (n, 2) (row, col) in px; NaN where the window holds no counts above its border, or the result leaves it.
     """
-    n = len(frames)
     half = math.ceil(1.5 * radius_px) + 3
     usable = np.ones(frames.shape[1:], bool) if valid is None else valid
     padded_valid = np.pad(usable, half, constant_values=False)
-    estimate = np.broadcast_to(np.asarray(centre_px, dtype=np.float64), (n, 2)).copy()
-    for _ in range(passes):
-        estimate = _one_pass(frames, estimate, half, padded_valid)
+    estimate = np.broadcast_to(np.asarray(centre_px, dtype=np.float64), (len(frames), 2)).copy()
+    for done in range(1, _MOST_PASSES + 1):
+        window = _Window.around(estimate, half, frames.shape[1:])
+        use = padded_valid[window.rows[:, :, None] + half, window.cols[:, None, :] + half]
+        counts = np.where(use, window.cut(frames), 0).astype(np.float64)
+        whole = bool(use.all())
+        if not whole:
+            counts, use = _filled_from_mirror(counts, use, estimate - window.corner)
+        last, estimate = estimate, window.corner + _centroid(counts, use, np.isfinite(estimate).all(axis=1))
+        moved = float(np.nanmax(np.abs(estimate - last), initial=0.0)) if np.isfinite(estimate).any() else 0.0
+        if done >= _LEAST_PASSES and (whole or moved < _STAYS_PX):
+            break
     return estimate
 
 
-def _one_pass(
-    frames: NDArray[np.generic], estimate: NDArray[np.float64], half: int, padded_valid: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    shape = np.array(frames.shape[1:])
-    finite = np.isfinite(estimate).all(axis=1)
-    corner = np.clip(np.rint(np.where(finite[:, None], estimate, 0.0)).astype(np.intp), 0, shape - 1)
+@dataclass(frozen=True)
+class _Window:
+    """A square window of 2 half + 1 px on every frame, its middle pixel at ``corner`` (n, 2)."""
+
+    corner: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+
+    @classmethod
+    def around(cls, estimate: NDArray[np.float64], half: int, shape: tuple[int, ...]) -> _Window:
+        known = np.where(np.isfinite(estimate), estimate, 0.0)
+        corner = np.clip(np.rint(known).astype(np.intp), 0, np.array(shape) - 1)
+        offset = np.arange(-half, half + 1)
+        return cls(corner, corner[:, 0, None] + offset, corner[:, 1, None] + offset)
+
+    def cut(self, frames: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return the windows (n, 2 half + 1, 2 half + 1); pixels off the frame repeat its edge."""
+        rows = np.clip(self.rows, 0, frames.shape[1] - 1)[:, :, None]
+        cols = np.clip(self.cols, 0, frames.shape[2] - 1)[:, None, :]
+        return np.asarray(frames[np.arange(len(frames))[:, None, None], rows, cols])
+
+
+def _filled_from_mirror(
+    counts: NDArray[np.float64], use: NDArray[np.bool_], centre: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Fill unusable pixels from their mirror images in ``centre`` (n, 2), offsets from the middle pixel.
+
+    The mirror of pixel o is 2 c - o: the reversed window, moved by a fraction of a pixel (bilinear).
+    """
+    shift = 2 * np.nan_to_num(centre)
+    whole = np.floor(shift).astype(np.intp)
+    part = shift - whole
+    size = counts.shape[1]
+    place = np.arange(size - 1, -1, -1)
+    index = np.arange(len(counts))[:, None, None]
+    mirrored, seen = np.zeros_like(counts), np.ones_like(use)
+    for up in (0, 1):
+        for right in (0, 1):
+            rows, cols = place + whole[:, 0, None] + up, place + whole[:, 1, None] + right
+            inside = ((rows >= 0) & (rows < size))[:, :, None] & ((cols >= 0) & (cols < size))[:, None, :]
+            rows, cols = np.clip(rows, 0, size - 1)[:, :, None], np.clip(cols, 0, size - 1)[:, None, :]
+            weight = np.abs(1 - up - part[:, 0]) * np.abs(1 - right - part[:, 1])
+            mirrored += weight[:, None, None] * counts[index, rows, cols]
+            seen &= (inside & use[index, rows, cols]) | (weight == 0)[:, None, None]
+    filled = np.where(use, counts, np.where(seen, mirrored, 0.0))
+    # a good pixel whose mate is dead stays, for the mate is filled from it; only a pair of dead pixels goes
+    return filled, use | seen
+
+
+def _centroid(counts: NDArray[np.float64], use: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the centroid (n, 2) of the windows relative to their middle pixel; NaN where there is none."""
+    half = counts.shape[1] // 2
     offset = np.arange(-half, half + 1)
-    rows, cols = corner[:, 0, None] + offset, corner[:, 1, None] + offset
-    use = padded_valid[rows[:, :, None] + half, cols[:, None, :] + half]
-    use &= use[:, ::-1, ::-1]
-    index = np.arange(len(frames))[:, None, None]
-    clipped = np.clip(rows, 0, shape[0] - 1)[:, :, None], np.clip(cols, 0, shape[1] - 1)[:, None, :]
-    counts = np.where(use, frames[index, clipped[0], clipped[1]], 0).astype(np.float64)
     border = use.copy()
     border[:, 1:-1, 1:-1] = False
     background = counts.sum(axis=(1, 2), where=border) / np.maximum(border.sum(axis=(1, 2)), 1)
@@ -170,5 +218,5 @@ def _one_pass(
     total = signal.sum(axis=(1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = np.stack([signal.sum(axis=2) @ offset, signal.sum(axis=1) @ offset], axis=1) / total[:, None]
-    good = finite & (total > 0) & (np.abs(np.nan_to_num(shift, nan=np.inf)) <= half).all(axis=1)
-    return np.where(good[:, None], corner + shift, np.nan)
+    good = known & (total > 0) & (np.abs(np.nan_to_num(shift, nan=np.inf)) <= half).all(axis=1)
+    return np.where(good[:, None], shift, np.nan)
