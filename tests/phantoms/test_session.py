@@ -225,7 +225,11 @@ def test_spoiled_gold_is_spoiled_and_nothing_else(made):
     flat, far = damage.without_rings(PLAN), damage.with_half_the_rings(PLAN)
     assert flat.scans[1:] == far.scans[1:] == PLAN.scans[1:]
     assert flat.scans[0].diffuse_fraction == 1.0
-    assert far.camera_of(far.scans[0]).pixel_size_per_angstrom == PLAN.camera.pixel_size_per_angstrom / 2
+    radii = {
+        ring.hkl: far.phantom_camera(far.scans[0]).radius_px(ring.q_per_angstrom) for ring in cubic_rings(4.0782, "F")
+    }
+    assert radii[2, 2, 0] < min(GOLD.centre_px) < radii[3, 1, 1]
+    assert radii[4, 0, 0] > max(127 - GOLD.centre_px[0], GOLD.centre_px[1])
     assert far.microscope(far.scans[0]).nominal_camera_length_m == PLAN.camera.nominal_camera_length_m
 
 

@@ -12,6 +12,9 @@ from stemcal.formats.merlin import encode_header, inspect_mib
 from stemcal.phantoms.plan import SessionPlan
 from stemcal.phantoms.scan import ScanPlan
 
+_LONGER = 1.35
+"""Camera length that pushes 400 and beyond off the detector and is still within what a microscope may do."""
+
 _GARBAGE = b"\xffQ\x00garbage\x00" * 8
 
 
@@ -94,13 +97,14 @@ def without_rings(plan: SessionPlan) -> SessionPlan:
 
 
 def with_half_the_rings(plan: SessionPlan) -> SessionPlan:
-    """Return the plan with a gold scan at twice the camera length: the outer half of its rings misses the detector.
+    """Return the plan with a gold scan at a camera length so long that the outer half of its rings misses the detector.
 
-    The microscope's file goes on saying the session's camera length, as after a change that nobody noted.
+    The microscope's file goes on saying the session's nominal camera length, as after a change that nobody noted.
     """
     gold = _gold(plan)
     camera = plan.camera_of(gold)
-    longer = camera.model_copy(update={"pixel_size_per_angstrom": camera.pixel_size_per_angstrom / 2})
+    pixel_size = camera.pixel_size_per_angstrom / _LONGER
+    longer = camera.model_copy(update={"pixel_size_per_angstrom": pixel_size})
     return plan.replacing(gold.model_copy(update={"camera": longer}))
 
 
