@@ -11,8 +11,11 @@ Equal inputs give equal bytes: no times are tracked, and everything is written i
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -26,6 +29,7 @@ from pydantic import ValidationError
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
 from stemcal.formats.hspy import Axis, begin_signal
+from stemcal.records.atomic import atomic_path
 from stemcal.records.microscope import Microscope
 from stemcal.stages import canonical
 
@@ -83,12 +87,12 @@ class Extras:
 
     valid: NDArray[np.bool_] | None = None
     frame_status: NDArray[np.uint8] | None = None
-    sequence_number: NDArray[np.uint32] | None = None
+    sequence_number: NDArray[np.int64] | None = None
     sums: Mapping[str, Sum] = field(default_factory=dict)
     first_header: str | None = None
     hdr: str | None = None
     microscope: Microscope | None = None
-    microscope_file: Mapping[str, float | str] = field(default_factory=dict)
+    microscope_file: Mapping[str, Any] = field(default_factory=dict)
     acquired_at: str | None = None
     identity: Mapping[str, int | float | str | None] = field(default_factory=dict)
     parameter: str | None = None
@@ -104,12 +108,16 @@ class ContainerWriter:
         The (temporary) file to create.
     layout : Layout
         Name, axes and type.
+    final : Path
+        What the file will be called, for messages.
     """
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    def __init__(self, path: Path, layout: Layout, final: Path) -> None:
         self._layout = layout
-        # "v110" and not "latest": the index of the chunks stays the same whatever HDF5 is installed
-        self._file = h5py.File(path, "w", libver=("v110", "v110"))
+        self._final = final
+        with _named(final):
+            # "v110" and not "latest": the index of the chunks stays the same whatever HDF5 is installed
+            self._file = h5py.File(path, "w", libver=("v110", "v110"))
         self._group = begin_signal(self._file, layout.shape, layout.axes, 2, title=layout.name)
         self._data = self._group.create_dataset(
             "data",
@@ -122,10 +130,11 @@ class ContainerWriter:
 
     def append(self, chunks: Iterable[bytes]) -> None:
         """Write the next frames, each as the bytes that `bitshuffle.compress` returned for it."""
-        for chunk in chunks:
-            row, col = divmod(self._next, self._layout.shape[1])
-            self._data.id.write_direct_chunk((row, col, 0, 0), chunk)
-            self._next += 1
+        with _named(self._final):
+            for chunk in chunks:
+                row, col = divmod(self._next, self._layout.shape[1])
+                self._data.id.write_direct_chunk((row, col, 0, 0), chunk)
+                self._next += 1
 
     def finish(self, extras: Extras) -> None:
         """Write what stands beside the frames.
@@ -138,7 +147,9 @@ class ContainerWriter:
         expected = self._layout.n_frames
         if self._next != expected:
             raise ValueError(f"{self._next} frames were written but the scan has {expected}: write them all first")
-        _write_extras(self._group.create_group("stemcal"), extras, self._layout.shape)
+        with _named(self._final):
+            _write_extras(self._group.create_group("stemcal"), extras, self._layout.shape)
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file; safe to call again."""
@@ -149,6 +160,23 @@ class ContainerWriter:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+@contextmanager
+def open_container(final: Path, layout: Layout) -> Iterator[ContainerWriter]:
+    """Give a writer for ``final``; the file takes that name only when the block ends without error."""
+    with atomic_path(final) as temporary, ContainerWriter(temporary, layout, final) as writer:
+        yield writer
+
+
+@contextmanager
+def _named(final: Path) -> Iterator[None]:
+    """Say which file could not be written and why, in place of HDF5's page of addresses."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or errno.EIO
+        raise OSError(number, os.strerror(number), str(final)) from error
 
 
 def open_experiment(path: Path) -> tuple[h5py.File, h5py.Group]:
@@ -236,7 +264,7 @@ def _write_extras(group: h5py.Group, extras: Extras, shape: tuple[int, ...]) -> 
 
 def _write_attributes(group: h5py.Group, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        group.attrs[name] = value
+        group.attrs[name] = json.dumps(value) if isinstance(value, list) else value
 
 
 def _write_array(group: h5py.Group, name: str, values: NDArray[Any], description: str) -> h5py.Dataset:

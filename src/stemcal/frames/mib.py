@@ -35,7 +35,7 @@ class Sidecars:
 
 
 def find_sidecars(mib: Path) -> Sidecars:
-    """Return the ``.hdr`` of the same stem and the ``.hdf`` of the same stem or, for ``<stamp>_data.mib``, ``<stamp>``."""
+    """Return the ``.hdr`` of the same stem, and the ``.hdf`` of the same stem without a final ``_data``."""
     hdr = mib.with_suffix(".hdr")
     stems = (mib.stem.removesuffix(_DATA), mib.stem)
     microscopes = [path for path in (mib.with_name(f"{stem}.hdf") for stem in stems) if path.is_file()]

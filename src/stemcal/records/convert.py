@@ -11,7 +11,10 @@ from stemcal.records.microscope import Microscope
 
 
 class ScanShapeEvidence(Record):
-    """One witness of the scan shape: ``hdr``, ``microscope``, ``frame_count`` or ``user``."""
+    """One witness of the scan shape, (scan_row, scan_col).
+
+    ``source`` is ``user``, ``hdr_scan`` (ScanX, ScanY), ``hdr_frames_per_trigger``, ``microscope`` or ``frame_count``.
+    """
 
     source: str
     scan_shape: tuple[int, int]
@@ -29,7 +32,11 @@ class VirtualDetectors(Record):
 
 
 class ConvertResult(Record):
-    """Shape, counts and geometry of a converted data set; axes (scan_row, scan_col, det_row, det_col)."""
+    """Shape, counts and geometry of a converted data set; axes (scan_row, scan_col, det_row, det_col).
+
+    ``n_missing_frames`` are holes in the detector's frame numbers; ``virtual_detectors`` is None where there is no
+    bright disk, and a flag says why.
+    """
 
     scan_shape: tuple[int, int]
     scan_shape_evidence: tuple[ScanShapeEvidence, ...]
@@ -43,7 +50,7 @@ class ConvertResult(Record):
     n_invalid_pixels: int
     mean_counts_per_frame: Quantity
     max_count: int
-    virtual_detectors: VirtualDetectors
+    virtual_detectors: VirtualDetectors | None
     acquired_at: str | None
     microscope: Microscope | None
 

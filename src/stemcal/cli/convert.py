@@ -1,0 +1,79 @@
+"""``stemcal convert``: a Merlin ``.mib`` file to HDF5."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stemcal.cli.common import StepContext, add_step_options, execute_step
+from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.settings import ConvertSettings
+from stemcal.errors import UsageError
+from stemcal.frames.mib import Sidecars, find_sidecars
+from stemcal.records.convert import ConvertRecord
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``convert`` to ``parser``."""
+    parser.add_argument("mib", type=Path, metavar="FILE.mib", help="raw file: U08, U16 or U32, single or quad detector")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.hdf5", help="HDF5 file to write")
+    parser.add_argument(
+        "--scan-shape",
+        type=scan_shape,
+        metavar="ROWS,COLS",
+        help="scan positions down and across; their product is the number of frames (default: what the files say)",
+    )
+    parser.add_argument("--hdr", type=Path, metavar="FILE", help="Merlin's .hdr (default: beside the raw file)")
+    parser.add_argument(
+        "--microscope", type=Path, metavar="FILE", help="the microscope's .hdf (default: beside the raw file)"
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="JSON", help="result record (default: x_data.hdf5 -> x_convert.json)"
+    )
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="overview (default: x_data.hdf5 -> x_overview.png)")
+    add_step_options(parser, "convert")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert and return the exit code.
+
+    Raises
+    ------
+    UsageError
+        If a file that was named does not exist.
+    """
+    paths = ConvertPaths.of(args.output, args.record, args.figure)
+
+    def action(context: StepContext[ConvertSettings]) -> ConvertRecord:
+        return run_convert(
+            args.mib,
+            paths,
+            settings=context.settings,
+            sidecars=_sidecars(args),
+            scan_shape=args.scan_shape,
+            source=context.source,
+            threads=context.threads,
+            world=context.world,
+            progress=context.progress,
+        )
+
+    return execute_step(args, "convert", ConvertSettings, paths.record, action)
+
+
+def scan_shape(text: str) -> tuple[int, int]:
+    """Return ``ROWS,COLS`` as a scan shape, for argparse."""
+    try:
+        rows, cols = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROWS,COLS, such as 256,256") from None
+    if min(rows, cols) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} has a number below 1")
+    return rows, cols
+
+
+def _sidecars(args: argparse.Namespace) -> Sidecars:
+    for path in (args.hdr, args.microscope):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{path}: there is no such file; leave the option out to go without it")
+    beside = find_sidecars(args.mib)
+    return Sidecars(args.hdr or beside.hdr, args.microscope or beside.microscope)

@@ -1,0 +1,50 @@
+"""Settings of ``convert``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from stemcal.records.base import Settings
+
+
+class ConvertSettings(Settings):
+    """Section ``convert`` of the configuration."""
+
+    n_sample_frames: int = Field(
+        default=64,
+        ge=1,
+        description="frames, evenly spaced over the scan, whose sum locates the bright disk: enough for a sharp edge "
+        "at 1 count per pixel, few enough to cost nothing",
+    )
+    annular_bright_field_inner_radii: float = Field(
+        default=0.5, ge=0, lt=1, description="inner edge of the annular bright field, in radii of the bright disk"
+    )
+    annular_dark_field_inner_radii: float = Field(
+        default=1.2,
+        ge=1,
+        description="inner edge of the annular dark field, in radii of the bright disk: clear of its blurred edge; the "
+        "outer edge is that of the detector",
+    )
+    mask_file: str | None = Field(
+        default=None,
+        description="detector mask: .npy or HDF5 with one boolean image, of the frame's shape and in RosettaSciIO's "
+        "row order",
+    )
+    mask_true_is_bad: bool = Field(
+        default=True, description="what True means in mask_file: a bad pixel (ePSIC's masks) or, if false, a good one"
+    )
+    detect_dead_pixels: bool = Field(
+        default=True, description="mark pixels that never count while their neighbours on both sides do"
+    )
+    dead_pixel_min_counts: int = Field(
+        default=20,
+        ge=1,
+        description="counts of the whole scan that the neighbours on both sides need: a live pixel between such "
+        "neighbours stays at 0 with a chance of exp(-20), 0.0005 of one pixel in 512 x 512",
+    )
+    dead_pixel_max_width_px: int = Field(
+        default=5,
+        ge=1,
+        description="widest dead line that is recognised: 3 px of gap and an edge pixel on either side; anything wider "
+        "is taken for a dark region",
+    )
