@@ -96,7 +96,7 @@ def test_a_header_of_garbage_is_rejected_by_name(add_scan: AddScan, discover: Di
     os.utime(raw, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     dataset = the_only(discover())
     assert dataset.verdict == "rejected"
-    assert "Merlin header" in dataset.reason
+    assert dataset.reason.startswith("does not begin with a Merlin frame header (MQ1, ...) but with ")
 
 
 def test_a_wrong_frame_size_is_rejected(add_scan: AddScan, discover: Discover) -> None:
@@ -109,7 +109,7 @@ def test_a_wrong_frame_size_is_rejected(add_scan: AddScan, discover: Discover) -
     os.utime(raw, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     dataset = the_only(discover())
     assert dataset.verdict == "rejected"
-    assert "does not begin with a Merlin header at byte" in dataset.reason
+    assert dataset.reason.startswith("holds U16 8x8 at frame 17 (byte 7680), but U16 6x8 at the beginning; ")
 
 
 def test_missing_sidecars_are_warnings_that_cost_stages_only(add_scan: AddScan, discover: Discover) -> None:
@@ -136,15 +136,6 @@ def test_a_detector_clock_that_is_ahead_does_not_hold_a_file_for_ever(add_scan: 
     os.utime(raw, (NOW.timestamp() + 7200, NOW.timestamp() + 7200))
     assert the_only(discover()).verdict == "growing"
     assert the_only(discover(later_s=601)).verdict == "ready"
-
-
-def test_an_unreadable_file_says_so(add_scan: AddScan, discover: Discover) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root reads everything")
-    add_scan("scan").chmod(0)
-    dataset = the_only(discover())
-    assert dataset.verdict == "rejected"
-    assert "cannot be read" in dataset.reason
 
 
 def test_gold_serves_scans_of_the_same_optics_nearest_in_time_first(add_scan: AddScan, discover: Discover) -> None:

@@ -108,9 +108,19 @@ def test_what_is_wrong_is_wrong(made):
     assert quiet == {datetime(2025, 5, 13, 9, 58, 36, tzinfo=UTC).timestamp()}
 
 
-def test_the_second_run_touches_the_growing_file_alone(session):
+def test_the_second_run_gives_the_growing_file_the_present_time_and_changes_no_byte(session):
     before = states(session)
     report = {written.name: written for written in write_session(session, PLAN)}
+    assert {name: state[0] for name, state in states(session).items()} == {
+        name: state[0] for name, state in before.items()
+    }
+    assert report.pop(GROWING.name).action == "touched"
+    assert {written.action for written in report.values()} == {"kept"}
+
+
+def test_the_growing_file_alone_grows_on_demand(session):
+    before = states(session)
+    report = {written.name: written for written in write_session(session, PLAN, grow=True)}
     after = states(session)
     assert {name for name in after if after[name] != before[name]} == {GROWING.name}
     assert report.pop(GROWING.name).action == "grown"
@@ -120,7 +130,7 @@ def test_the_second_run_touches_the_growing_file_alone(session):
 
 def test_the_growing_file_comes_to_its_end_with_the_bytes_of_an_unbroken_one(session, tmp_path):
     for _ in range(GROWING.n_frames):
-        report = write_session(session, PLAN)
+        report = write_session(session, PLAN, grow=True)
     assert (report[-1].action, report[-1].n_frames) == ("kept", GROWING.n_frames)
     unbroken = GROWING.model_copy(update={"frames_on_disk": None})
     write_scan(tmp_path / "other", PLAN, unbroken)
@@ -239,7 +249,7 @@ def test_the_script_makes_and_continues_a_session(tmp_path, checkout):
     first = subprocess.run([*script, *options], capture_output=True, text=True, check=True)
     assert first.stdout.count("written ") == 7
     second = subprocess.run([*script, *options], capture_output=True, text=True, check=True)
-    assert "the growing file went on" in second.stdout
+    assert "growing file: touched" in second.stdout
     assert second.stdout.count("kept ") == 6
     other = subprocess.run([*script, "--scale", "0.2"], capture_output=True, text=True, check=False)
     assert other.returncode == 2

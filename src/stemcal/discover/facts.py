@@ -8,8 +8,7 @@ from pathlib import Path
 from stemcal.discover.snapshot import Acquisition, FileStat
 from stemcal.errors import DataError
 from stemcal.formats.merlin.hdr import read_hdr
-from stemcal.formats.merlin.header import parse_header
-from stemcal.formats.merlin.layout import MibLayout, inspect_mib
+from stemcal.formats.merlin.layout import MibLayout, check_last_frame, inspect_mib
 from stemcal.formats.microscope import read_microscope
 from stemcal.records.base import Record
 from stemcal.records.microscope import Microscope
@@ -57,7 +56,7 @@ def read_facts(session: Path, acquisition: Acquisition) -> Facts:
     microscope = _microscope(session, acquisition.microscope, warnings)
     try:
         layout = inspect_mib(raw)
-        _check_last_frame(raw, layout)
+        check_last_frame(raw, layout)
     except DataError as error:
         return Facts(problem=_in_words(error, raw), warnings=tuple(warnings))
     except OSError as error:
@@ -103,26 +102,6 @@ def _itemsize(layout: MibLayout) -> int:
     """Return the bytes per pixel on disk; bit-packed raw modes count as one."""
     rows, cols = layout.header.frame_shape
     return max(1, (layout.stride_bytes - layout.header.header_bytes) // (rows * cols))
-
-
-def _check_last_frame(path: Path, layout: MibLayout) -> None:
-    """Refuse a file whose last whole frame does not begin where the first header says."""
-    if layout.n_whole_frames < 2:
-        return
-    offset = (layout.n_whole_frames - 1) * layout.stride_bytes
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(layout.header.header_bytes)
-    try:
-        geometry = parse_header(data, path).stride_bytes
-    except DataError as error:
-        geometry_problem = f"frame {layout.n_whole_frames} does not begin with a Merlin header at byte {offset}"
-        raise DataError(
-            path, geometry_problem, "the frame size in the first header is wrong, or bytes were lost"
-        ) from error
-    if geometry != layout.stride_bytes:
-        problem = f"its last frame has {geometry} bytes but its first has {layout.stride_bytes}"
-        raise DataError(path, problem, "the detector mode changed during the acquisition: split the file")
 
 
 def _in_words(error: DataError, raw: Path) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stemcal.errors import DataError
-from stemcal.records.atomic import read_record
-from stemcal.records.failure import FailureRecord, failure_path
+from stemcal.records.failure import failure_path
 from stemcal.records.manifest import Dataset
+from stemcal.records.progress import read_failure
 from stemcal.stages import digest, parameter
 
 
@@ -24,20 +23,10 @@ def hold(dataset: Dataset, settings: dict[str, dict[str, object]], processing: P
         Where the failure records are.
     """
     for position, stage in enumerate(dataset.stages):
-        failure = _standing_failure(dataset, stage, processing)
+        failure = read_failure(failure_path(processing / f"{dataset.id}_{stage}.json"))
         if failure is None or failure.category == "environment":
             continue
         if failure.parameter_sha256 == digest(parameter(stage, settings, dataset.source)):
             reason = f"{stage} refused it: {failure.message}"
             return dataset.model_copy(update={"verdict": "held", "reason": reason, "stages": dataset.stages[:position]})
     return dataset
-
-
-def _standing_failure(dataset: Dataset, stage: str, processing: Path) -> FailureRecord | None:
-    path = failure_path(processing / f"{dataset.id}_{stage}.json")
-    if not path.is_file():
-        return None
-    try:
-        return read_record(path, FailureRecord)
-    except DataError:
-        return None  # of another version: it no longer decides anything

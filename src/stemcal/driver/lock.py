@@ -38,3 +38,16 @@ def session_lock(processing: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def is_locked(processing: Path) -> bool:
+    """Tell whether a run is at work on a session, without waiting for it or getting in its way."""
+    path = state_folder(processing) / "lock"
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

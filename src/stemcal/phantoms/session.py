@@ -30,6 +30,7 @@ from stemcal.phantoms.truth import SessionTruth, session_truth
 from stemcal.records.atomic import read_record, write_record
 
 TRUTH = "truth.json"
+Action = Literal["written", "kept", "touched", "grown"]
 _SEEDS_PER_SESSION = 1000
 _DAMAGE = {"cut": cut_last_frame, "garbled_header": garble_header}
 
@@ -43,7 +44,7 @@ class Written:
     name : str
         Path of the raw file in the session.
     action : str
-        ``written``, ``kept``, or ``grown``.
+        ``written``, ``kept``, ``touched`` (got the present time and nothing else) or ``grown``.
     n_frames : int
         Whole frames on disk now.
     n_frames_expected : int
@@ -53,17 +54,18 @@ class Written:
     """
 
     name: str
-    action: Literal["written", "kept", "grown"]
+    action: Action
     n_frames: int
     n_frames_expected: int
     expected: Expected
 
 
-def write_session(folder: Path, plan: SessionPlan, *, threads: int = 2) -> tuple[Written, ...]:
+def write_session(folder: Path, plan: SessionPlan, *, threads: int = 2, grow: bool = False) -> tuple[Written, ...]:
     """Write the session, or let it go on where it is complete.
 
-    The second time nothing that is finished is touched: the growing acquisition alone gets its next frames, as if the
-    microscope had gone on measuring. ``truth.json`` is written last; without it everything is written anew.
+    The second time nothing that is finished is touched: the growing acquisition alone gets the present time, as if the
+    microscope were still at it, and with ``grow`` its next frames. ``truth.json`` is written last; without it
+    everything is written anew.
 
     Parameters
     ----------
@@ -73,6 +75,8 @@ def write_session(folder: Path, plan: SessionPlan, *, threads: int = 2) -> tuple
         What to write. The same plan gives the same bytes, whatever the number of threads.
     threads : int
         Acquisitions written at the same time.
+    grow : bool
+        Let the growing acquisition of an existing session get its next line of frames.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def write_session(folder: Path, plan: SessionPlan, *, threads: int = 2) -> tuple
     finished = [scan for scan in plan.scans if scan.expected != "growing"]
     with ThreadPoolExecutor(threads) as pool:
         done = list(pool.map(lambda scan: _finished(folder, plan, scan, there=there), finished))
-    done += [_growing(folder, plan, scan, there=there) for scan in plan.scans if scan.expected == "growing"]
+    done += [_growing(folder, plan, scan, there=there, grow=grow) for scan in plan.scans if scan.expected == "growing"]
     if not there:
         write_record(folder / TRUTH, session_truth(plan))
     order = [scan.name for scan in plan.scans]
@@ -182,12 +186,15 @@ def _finished(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool) -
     return _written(scan, "kept" if kept else "written", n_whole)
 
 
-def _growing(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool) -> Written:
+def _growing(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool, grow: bool) -> Written:
     mib = folder / scan.name
     if not (there and mib.is_file()):
         write_scan(folder, plan, scan)
         return _written(scan, "written", scan.n_written)
     have = inspect_mib(mib).n_whole_frames
+    if not grow:
+        os.utime(mib)
+        return _written(scan, "touched", have)
     stop = min(have + scan.scan_shape[1], scan.n_frames)
     if stop == have:
         return _written(scan, "kept", have)
@@ -195,7 +202,7 @@ def _growing(folder: Path, plan: SessionPlan, scan: ScanPlan, *, there: bool) ->
     return _written(scan, "grown", stop)
 
 
-def _written(scan: ScanPlan, action: Literal["written", "kept", "grown"], n_frames: int) -> Written:
+def _written(scan: ScanPlan, action: Action, n_frames: int) -> Written:
     return Written(scan.name, action, n_frames, scan.n_frames, scan.expected)
 
 
