@@ -91,7 +91,8 @@ def azimuthal_mean(mixture: Mixture, *, dose: float = 1.0, seed: int = 0) -> Flo
     q = radial_axis().values(N_BINS)
     beam = 4000.0 * np.exp(-0.5 * (q / 0.03) ** 2)
     pixels = np.round(2 * np.pi * q / PIXEL_PER_ANGSTROM).clip(1)
-    return np.random.default_rng(seed).poisson(dose * (mixture.clean + beam) * pixels) / pixels
+    counts: FloatArray = np.random.default_rng(seed).poisson(dose * (mixture.clean + beam) * pixels) / pixels
+    return counts
 
 
 def write_polar(

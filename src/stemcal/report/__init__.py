@@ -1,0 +1,1 @@
+"""One page on which a whole session can be judged."""

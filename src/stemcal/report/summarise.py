@@ -1,0 +1,175 @@
+"""From records to the facts of the page. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Literal
+
+from stemcal.records.base import Flag, Verdict, worst
+from stemcal.records.gold import GoldResult
+from stemcal.records.manifest import Dataset
+from stemcal.records.progress import DatasetState, count_states
+from stemcal.records.session import (
+    Remark,
+    SessionCalibration,
+    SessionDataset,
+    SessionFactorisation,
+    SessionResult,
+)
+from stemcal.report.collect import Collected, Group, Records
+
+_ATTENTION: tuple[DatasetState, ...] = ("failed", "held", "rejected", "incomplete")
+
+
+def summarise(collected: Collected) -> SessionResult:
+    """Return the session in the words and numbers of the page."""
+    manifest = collected.manifest
+    entries = tuple(manifest.datasets.values())
+    labels = {one.id: one.label for one in entries}
+    datasets = tuple(_dataset(one, collected.records[one.id], labels) for one in entries)
+    bound = {one.id: _bound_reference(one.id, collected.records[one.id]) for one in entries}
+    return SessionResult(
+        session=collected.session,
+        instrument=manifest.instrument,
+        counts=count_states([collected.records[one.id].progress for one in entries]),
+        datasets=datasets,
+        calibrations=tuple(
+            _calibration(one, collected.records[one.id], bound, labels)
+            for one in entries
+            if one.role == "gold" and collected.records[one.id].gold is not None
+        ),
+        factorisations=tuple(_factorisation(group) for group in collected.groups),
+        warnings=manifest.warnings,
+    )
+
+
+def session_verdict(result: SessionResult) -> tuple[Verdict, tuple[Flag, ...]]:
+    """Return the worst verdict in the session and one flag per state that needs a person."""
+    flags = tuple(
+        Flag(name=state, value=float(result.counts[state]), message=f"{result.counts[state]} data sets are {state}")
+        for state in _ATTENTION
+        if result.counts.get(state)
+    )
+    verdicts: list[Verdict] = ["warn"] if flags else []
+    verdicts += ["warn" for one in result.datasets if one.verdict in {"warn", "fail"}]
+    verdicts += ["warn" for one in result.factorisations if one.verdict in {"warn", "fail"} or one.state == "failed"]
+    return worst(verdicts), flags
+
+
+def _dataset(dataset: Dataset, records: Records, labels: Mapping[str, str]) -> SessionDataset:
+    result = records.convert.result if records.convert else None
+    optics = (result.microscope if result else None) or dataset.microscope
+    reference = _bound_reference(dataset.id, records)
+    origin = records.calibration.origin if records.calibration else None
+    return SessionDataset(
+        id=dataset.id,
+        label=dataset.label,
+        role=dataset.role,
+        role_reason=dataset.role_reason,
+        state=records.progress.state,
+        verdict=records.progress.verdict,
+        reason=records.progress.reason,
+        stages=records.progress.stages,
+        acquired_at=dataset.acquired_at or (result.acquired_at if result else None),
+        scan_shape=result.scan_shape if result else dataset.scan_shape,
+        frame_shape=result.frame_shape if result else dataset.frame_shape,
+        n_frames=result.n_frames if result else (dataset.identity.n_frames if dataset.identity else None),
+        n_missing_frames=result.n_missing_frames if result else None,
+        mean_counts_per_frame=result.mean_counts_per_frame if result else None,
+        voltage_kv=optics.voltage_kv if optics else None,
+        nominal_camera_length_m=optics.nominal_camera_length_m if optics else None,
+        calibrated_by=labels.get(reference, reference) if reference else None,
+        calibration_reason=_calibration_reason(dataset, records),
+        descan_range_px=origin.descan_range_px if origin else None,
+        group=dataset.group,
+        remarks=(*_remarks(records), *records.problems),
+        figures=records.figures,
+    )
+
+
+def _remarks(records: Records) -> tuple[Remark, ...]:
+    """Return the messages of all flags; those of a step that failed are the reason of the data set already."""
+    measurements = {
+        "convert": records.convert,
+        "gold": records.gold,
+        "calibration": records.calibration,
+        "polar": records.polar,
+    }
+    return tuple(
+        Remark(stage=stage, message=flag.message)
+        for stage, record in measurements.items()
+        if record is not None and record.quality.verdict != "fail"
+        for flag in record.quality.flags
+    )
+
+
+def _bound_reference(dataset: str, records: Records) -> str | None:
+    """Return the id of the gold data set that was bound to ``dataset``, or None; its path says which one it is."""
+    if records.calibration is None:
+        return None
+    chosen = next((one.path for one in records.calibration.candidates if one.chosen), None)
+    return chosen and posixpath.normpath(posixpath.join(posixpath.dirname(dataset), chosen)).removesuffix("_gold.json")
+
+
+def _calibration_reason(dataset: Dataset, records: Records) -> str | None:
+    if records.calibration is not None:
+        if records.calibration.q_pixel_size is not None:
+            return records.calibration.q_pixel_size.why
+        return "; ".join(f"{one.dataset}: {one.reason}" for one in records.calibration.candidates) or None
+    return dataset.binding_reason
+
+
+def _calibration(
+    dataset: Dataset, records: Records, bound: Mapping[str, str | None], labels: Mapping[str, str]
+) -> SessionCalibration:
+    record = records.gold
+    assert record is not None
+    result: GoldResult | None = record.result
+    return SessionCalibration(
+        dataset=dataset.id,
+        label=dataset.label,
+        verdict=record.quality.verdict,
+        pixel_size=result.pixel_size.area_preserving if result else None,
+        ellipse_ratio=result.ellipse.ratio if result else None,
+        ellipse_angle_deg=result.ellipse.angle_deg if result else None,
+        effective_camera_length_m=result.effective_camera_length_m if result else None,
+        nominal_camera_length_m=record.nominal_camera_length_m,
+        voltage_kv=record.voltage_kv,
+        n_rings_used=sum(ring.used for ring in result.rings) if result else None,
+        remarks=tuple(flag.message for flag in record.quality.flags),
+        serves=tuple(labels[scan] for scan, reference in bound.items() if reference == dataset.id),
+    )
+
+
+def _factorisation(group: Group) -> SessionFactorisation:
+    record, result = group.record, group.record.result if group.record else None
+    state, reason = _group_state(group)
+    members = record.members if record else ()
+    return SessionFactorisation(
+        group=group.name,
+        path=group.path,
+        state=state,
+        verdict=record.quality.verdict if record else None,
+        reason=reason,
+        n_scans=sum(member.used for member in members),
+        n_left_out=sum(not member.used for member in members),
+        n_components=result.n_components if result else None,
+        n_profiles=result.n_profiles if result else None,
+        explained_variance=result.explained_variance if result else None,
+        component_share=result.component_share if result else (),
+        remarks=tuple(flag.message for flag in record.quality.flags) if record and result else (),
+        figures=group.figures if result else (),
+    )
+
+
+def _group_state(group: Group) -> tuple[Literal["done", "failed", "waiting"], str]:
+    if group.found.failure is not None:
+        return "failed", group.found.failure.message
+    if group.problem:
+        return "failed", group.problem
+    if group.record is None:
+        return "waiting", "no factorisation yet"
+    if group.record.result is None:
+        return "failed", "; ".join(flag.message for flag in group.record.quality.flags)
+    return "done", ""
