@@ -14,6 +14,8 @@ from stemcal.figures.style import drawing
 from stemcal.figures.tokens import LIGHT, SERIES
 from stemcal.polar.rows import ScanSums
 
+_DECADE = 10.0
+
 
 def draw_figure(
     path: Path,
@@ -39,13 +41,13 @@ def draw_figure(
     """
     n_bands = len(band_edges_per_angstrom) - 1
     with drawing(path, width_mm=180, height_mm=98) as figure:
-        grid = figure.add_gridspec(2, 2 * n_bands, height_ratios=(1.0, 1.05))
-        left, right = (figure.add_subplot(grid[0, half]) for half in (np.s_[:n_bands], np.s_[n_bands:]))
-        _draw_mean(left, q_per_angstrom, sums, band_edges_per_angstrom)
-        _draw_variance(right, q_per_angstrom, sums, band_edges_per_angstrom)
+        rows = figure.add_gridspec(2, 1, height_ratios=(1.0, 1.05))
+        profiles, bands = rows[0].subgridspec(1, 2), rows[1].subgridspec(1, n_bands)
+        _draw_mean(figure.add_subplot(profiles[0]), q_per_angstrom, sums, band_edges_per_angstrom)
+        _draw_variance(figure.add_subplot(profiles[1]), q_per_angstrom, sums, band_edges_per_angstrom)
         maps = sums.band_maps.T.reshape(n_bands, *scan_shape)
         for index in range(n_bands):
-            ax = figure.add_subplot(grid[1, 2 * index : 2 * index + 2])
+            ax = figure.add_subplot(bands[index])
             low, high = band_edges_per_angstrom[index : index + 2]
             missing = 1 - np.isfinite(maps[index]).mean()
             title = f"{low:.2f}–{high:.2f} 1/Å"
@@ -58,8 +60,10 @@ def _draw_mean(ax: Axes, q: NDArray[np.float64], sums: ScanSums, edges: tuple[fl
     if not (mean > 0).any():
         empty(ax, "no counts", title="Azimuthal mean")
         return
-    profile(ax, q, np.where(mean > 0, mean, np.nan))
-    ax.set_yscale("log")
+    shown = np.where(mean > 0, mean, np.nan)
+    profile(ax, q, shown)
+    if np.nanmax(shown) > _DECADE * np.nanmin(shown):
+        ax.set_yscale("log")
     ax.set_title("Azimuthal mean")
     ax.set_ylabel("counts per pixel")
     _finish(ax, q, edges)
@@ -77,8 +81,9 @@ def _draw_variance(ax: Axes, q: NDArray[np.float64], sums: ScanSums, edges: tupl
     profile(ax, q, slope, label="slope of the mean inside a bin", colour=SERIES[9])
     # The edge of the bright disk dwarfs every ring: scale to what lies beyond the first tenth of the axis.
     outer = known & (np.arange(len(q)) >= len(q) // 10)
-    top = float(np.percentile(normalised[outer], 99)) if outer.any() else 1.0
-    ax.set_ylim(min(0.0, -0.05 * abs(top)), 1.3 * max(top, 1e-6))
+    low, high = np.percentile(normalised[outer], (5, 99)) if outer.any() else (0.0, 1.0)
+    high = 1.5 * max(float(high), 1e-6)
+    ax.set_ylim(min(1.3 * float(low), -0.05 * high), high)
     ax.set_title("Normalised variance")
     ax.set_ylabel("excess variance / mean²")
     ax.legend(loc="upper right")
