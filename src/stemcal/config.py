@@ -22,6 +22,7 @@ from stemcal.nmf.settings import NmfSettings
 from stemcal.polar.settings import PolarSettings
 from stemcal.records.base import Record, Settings
 from stemcal.records.checkout import checkout_root
+from stemcal.records.instrument import Instrument
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -49,22 +50,6 @@ class ConfigFile(Record):
         """Return the settings of every step by name, as plain JSON values."""
         values = self.model_dump(mode="json")
         return {stage: settings for stage, settings in values.items() if isinstance(settings, dict)}
-
-
-class Bounds(Record):
-    """Values outside these are typing errors or broken metadata, not settings of this microscope."""
-
-    voltage_kv: tuple[float, float]
-    nominal_camera_length_m: tuple[float, float]
-
-
-class Instrument(Record):
-    """``config/instruments/<name>.yaml``: one microscope, as data."""
-
-    name: str
-    description: str
-    bounds: Bounds
-    settings: dict[str, dict[str, object]] = Field(default_factory=dict)
 
 
 def resolve(

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 import yaml
 
-from stemcal.config import ConfigFile, Instrument
+from stemcal.config import ConfigFile
 from stemcal.discover.session_file import SessionFile
 from stemcal.records.base import Record, Settings
 from stemcal.records.calibration import CalibrationRecord
 from stemcal.records.convert import ConvertRecord
 from stemcal.records.failure import FailureRecord
 from stemcal.records.gold import GoldRecord
+from stemcal.records.instrument import Instrument
 from stemcal.records.manifest import Manifest
 from stemcal.records.nmf import NmfRecord
 from stemcal.records.polar import PolarRecord

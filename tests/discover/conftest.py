@@ -13,10 +13,13 @@ from stemcal.discover.run import Request, run_discover
 from stemcal.discover.session_file import read_session_file
 from stemcal.formats.merlin.writer import write_mib
 from stemcal.formats.microscope import write_microscope
+from stemcal.records.instrument import Bounds
 from stemcal.records.manifest import Manifest
 from stemcal.records.microscope import Microscope
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+BOUNDS = Bounds(voltage_kv=(30, 300), nominal_camera_length_m=(0.02, 3))
 
 AddScan = Callable[..., Path]
 Discover = Callable[..., Manifest]
@@ -74,7 +77,13 @@ def discover(session: Path) -> Discover:
     def run(*, later_s: float = 0.0, previous: Manifest | None = None) -> Manifest:
         config = ConfigFile()
         request = Request(
-            session, session / "processing", config.sections(), config.discover, read_session_file(session), "test"
+            session,
+            session / "processing",
+            config.sections(),
+            config.discover,
+            read_session_file(session),
+            "test",
+            BOUNDS,
         )
         return run_discover(request, previous=previous, clock=lambda: NOW.timestamp() + later_s)
 

@@ -311,3 +311,14 @@ def test_a_line_break_in_a_name_is_refused(session: Path, add_scan: AddScan, dis
         "rejected",
         "its name holds a line break or control character; rename it",
     )
+
+
+def test_a_value_that_the_microscope_cannot_have_is_not_believed(add_scan: AddScan, discover: Discover) -> None:
+    add_scan("scan", voltage_kv=200_000.0)
+    manifest = discover()
+    dataset = the_only(manifest)
+    assert dataset.microscope is not None
+    assert dataset.microscope.voltage_kv is None
+    assert dataset.microscope.nominal_camera_length_m == 0.2
+    assert manifest.warnings == (f"{dataset.mib}: voltage_kv = 200000 is outside 30 to 300 and is not believed",)
+    assert dataset.binding_reason == "no calibration: high tension or camera length of this scan is unknown"

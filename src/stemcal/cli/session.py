@@ -50,5 +50,7 @@ def request(args: argparse.Namespace) -> Request:
     """
     session, processing = folders(args)
     said = read_session_file(session)
-    config, _ = resolve(overrides=args.config, instrument=args.instrument or said.instrument, session=said.settings)
-    return Request(session, processing, config.sections(), config.discover, said, config.instrument)
+    config, instrument = resolve(
+        overrides=args.config, instrument=args.instrument or said.instrument, session=said.settings
+    )
+    return Request(session, processing, config.sections(), config.discover, said, config.instrument, instrument.bounds)

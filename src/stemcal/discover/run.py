@@ -19,6 +19,7 @@ from stemcal.discover.settings import DiscoverSettings
 from stemcal.discover.settle import Quiet, judge_completeness
 from stemcal.discover.snapshot import Acquisition, group_acquisitions, take_snapshot
 from stemcal.records.frozen import state_folder
+from stemcal.records.instrument import Bounds
 from stemcal.records.manifest import Dataset, FileVerdict, Manifest, RawIdentity
 from stemcal.records.microscope import Microscope
 from stemcal.records.source import source_of
@@ -44,6 +45,8 @@ class Request:
         What a person said.
     instrument : str
         Name of the instrument.
+    bounds : Bounds
+        What the instrument can be set to.
     """
 
     session: Path
@@ -52,6 +55,7 @@ class Request:
     discover: DiscoverSettings
     session_file: SessionFile
     instrument: str
+    bounds: Bounds
 
 
 def run_discover(
@@ -81,7 +85,7 @@ def run_discover(
         instrument=request.instrument,
         settings=request.settings,
         datasets=dict(sorted(datasets.items())),
-        warnings=_warnings(acquisitions, cache),
+        warnings=_warnings(acquisitions, cache, request.bounds),
     )
 
 
@@ -116,7 +120,7 @@ def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_
         frame_shape=facts.frame_shape if facts else None,
         itemsize=facts.itemsize if facts else None,
         acquired_at=facts.first_timestamp if facts else None,
-        microscope=_microscope(request.session_file, raw, facts),
+        microscope=_microscope(request, raw, facts),
         scan_shape=lookup(request.session_file.scan_shapes, raw),
     )
 
@@ -145,13 +149,14 @@ def _identity(acquisition: Acquisition, facts: Facts | None) -> RawIdentity | No
     )
 
 
-def _microscope(session_file: SessionFile, raw: str, facts: Facts | None) -> Microscope | None:
+def _microscope(request: Request, raw: str, facts: Facts | None) -> Microscope | None:
     """Return the microscope's settings; what a person said replaces what the file says, field by field."""
     read = facts.microscope if facts else None
-    said = lookup(session_file.microscope, raw)
+    believed = read.model_copy(update=dict.fromkeys(request.bounds.offences(read))) if read else None
+    said = lookup(request.session_file.microscope, raw)
     if said is None:
-        return read
-    known = read.model_dump(exclude_none=True) if read else {}
+        return believed
+    known = believed.model_dump(exclude_none=True) if believed else {}
     return Microscope(**(known | said.model_dump(exclude_none=True)))
 
 
@@ -193,6 +198,11 @@ def _with_archived(datasets: dict[str, Dataset], previous: Manifest | None) -> d
     return datasets | archived
 
 
-def _warnings(acquisitions: tuple[Acquisition, ...], cache: Cache) -> tuple[str, ...]:
+def _warnings(acquisitions: tuple[Acquisition, ...], cache: Cache, bounds: Bounds) -> tuple[str, ...]:
     pairs = ((one.raw.path, cache.entries[one.raw.path].facts) for one in acquisitions)
-    return tuple(f"{path}: {warning}" for path, facts in pairs if facts for warning in facts.warnings)
+    return tuple(f"{path}: {warning}" for path, facts in pairs if facts for warning in _doubts(facts, bounds))
+
+
+def _doubts(facts: Facts, bounds: Bounds) -> tuple[str, ...]:
+    offences = bounds.offences(facts.microscope).values() if facts.microscope else ()
+    return (*facts.warnings, *offences)
