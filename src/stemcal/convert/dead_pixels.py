@@ -8,20 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_MAX_PASSES = 4
-"""Arms of a dead cross are found in the first pass, their crossing in the second; the rest is reserve."""
+_WINDOW_IN_WIDTHS = 3
+_MAX_DARK_PART = 0.1
+"""Part of a pixel's surroundings that may be dark: a dead column one pixel wide takes 1/15 of a window of 15."""
+_MIN_LIT_PART = 0.125
+"""Part of a line that must have counts on both sides: a gap between two disks on a black ground has them at its neck."""
 
 
 def find_dead_pixels(sum_pattern: NDArray[Any], *, min_counts: int, max_width_px: int) -> NDArray[np.bool_]:
-    """Find pixels without a single count that lie in a narrow gap between pixels that count well.
+    """Find pixels without a single count between pixels that count well.
 
-    A pixel is dead if, along its row or along its column, it is in a run of at most ``max_width_px`` pixels without
-    counts, and the pixels at both ends of that run have at least ``min_counts`` each. What is found counts as filled
-    for the next pass, so that the crossing of two dead lines is found too. A dark region (a shadow, the dark of a
-    narrow pattern) is wider than that or has faint neighbours; where one has sharp corners or is round, the narrow
-    tips of it are given back: a dead pixel must not be within ``max_width_px`` of a wide dark run.
+    A pixel lies in a gap if, along its row or its column, it is in a run of at most ``max_width_px`` pixels without
+    counts; the level of the gap is the lower count of the two pixels at its ends. Lines first: a row or column, whole
+    or half (one chip of a quad), is dead if it has no counts, an eighth of it lies in gaps across it, and their
+    levels sum to at least ``min_counts``. Then pixels, the dead lines now filled: a pixel is dead if it lies in a gap
+    of a level of at least ``min_counts`` and nine tenths of the pixels around it (a window of three times that width)
+    do count.
 
-    A dead line along the very edge of the detector has no far side and is not found: give a mask file for it.
+    The last condition is what keeps dark regions out: the inside of a shadow, its tips and edges, the gap between two
+    disks on a black ground, and the faint parts of a pattern, where a pixel without counts is nothing unusual. A dead
+    line along the very edge of the detector has no far side and is not found: give a mask file for it.
 
     Parameters
     ----------
@@ -38,18 +44,23 @@ def find_dead_pixels(sum_pattern: NDArray[Any], *, min_counts: int, max_width_px
         (det_row, det_col), True = dead.
     """
     level = sum_pattern.astype(np.float64)
-    dark = level == 0
-    narrow = np.zeros_like(dark)
-    for _ in range(_MAX_PASSES):
-        fill = np.maximum(_between(level, max_width_px), _between(level.T, max_width_px).T)
-        found = dark & ~narrow & (fill > 0)
-        if not found.any():
-            break
-        level[found] = fill[found]
-        narrow |= found
-    wide = dark & ~narrow
-    near_wide = ndimage.maximum_filter(wide, size=2 * max_width_px + 1)
-    dead: NDArray[np.bool_] = narrow & (level >= min_counts) & ~near_wide
+    along, across = _between(level, max_width_px), _between(level.T, max_width_px).T
+    lines = _dead_rows(level, across, min_counts) | _dead_rows(level.T, along.T, min_counts).T
+    level[lines] = np.maximum(np.maximum(along, across)[lines], min_counts)
+    dark_part = ndimage.uniform_filter((level == 0).astype(np.float64), _WINDOW_IN_WIDTHS * max_width_px)
+    gap = np.maximum(_between(level, max_width_px), _between(level.T, max_width_px).T)
+    dead: NDArray[np.bool_] = lines | ((gap >= min_counts) & (dark_part <= _MAX_DARK_PART))
+    return dead
+
+
+def _dead_rows(level: NDArray[np.float64], across: NDArray[np.float64], min_counts: int) -> NDArray[np.bool_]:
+    """Return the rows, whole or half, that never count while what lies above and below them does."""
+    dead = np.zeros(level.shape, np.bool_)
+    middle = level.shape[1] // 2
+    for part in (slice(None), slice(0, middle), slice(middle, None)):
+        dark = ~level[:, part].any(axis=1)
+        lit = (across[:, part] > 0).mean(axis=1) >= _MIN_LIT_PART
+        dead[dark & lit & (across[:, part].sum(axis=1) >= min_counts), part] = True
     return dead
 
 

@@ -19,6 +19,8 @@ from stemcal.records.base import Quality
 from stemcal.records.convert import ConvertResult, VirtualDetectors
 
 _WRAP = 46
+_OVERLAY = "#3fd0ff"
+"""Cyan stands out on every colour of the patterns' map."""
 _MAX_LINES = 18
 _VERDICT_COLOURS = {"pass": LIGHT.good, "warn": LIGHT.warn, "fail": LIGHT.bad}
 _WITNESSES = {
@@ -72,8 +74,8 @@ def _draw_detectors(ax: Axes, detectors: VirtualDetectors | None) -> None:
     if detectors is None:
         return
     row, col = detectors.centre_row_px.value, detectors.centre_col_px.value
-    circle(ax, row, col, detectors.disk_radius_px.value, linewidth=0.7)
-    circle(ax, row, col, detectors.annular_dark_field_px[0], linewidth=0.7, linestyle=(0, (3, 2)))
+    circle(ax, row, col, detectors.disk_radius_px.value, colour=_OVERLAY, linewidth=0.7)
+    circle(ax, row, col, detectors.annular_dark_field_px[0], colour=_OVERLAY, linewidth=0.7, linestyle=(0, (3, 2)))
 
 
 def _draw_map(ax: Axes, sums: Mapping[str, Sum], key: str, title: str, colours: str, unit: str) -> None:

@@ -112,7 +112,10 @@ class MibSource(BaseSource):
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return frames start:stop as (n, det_row, det_col), native byte order, rows in RosettaSciIO's order."""
         self.check_range(start, stop)
-        return np.ascontiguousarray(self._mib.read(start, stop)[:, ::-1])
+        frames = self._mib.read(start, stop)
+        for frame in frames:
+            _flip_rows(frame)
+        return frames
 
     def sequence_numbers(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the detector's own numbers of frames start:stop, (n,), -1 where a header is damaged."""
@@ -121,6 +124,15 @@ class MibSource(BaseSource):
     def close(self) -> None:
         """Release the file."""
         self._mib.close()
+
+
+def _flip_rows(frame: NDArray[Any]) -> None:
+    """Turn one frame upside down in place: a second block in memory would cost more than the turning."""
+    half = len(frame) // 2
+    top, bottom = frame[:half], frame[::-1][:half]
+    kept = top.copy()
+    top[:] = bottom
+    bottom[:] = kept
 
 
 def _readable(read: Callable[[Path], T], path: Path | None, flags: list[Flag]) -> T | None:
