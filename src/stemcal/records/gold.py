@@ -72,7 +72,11 @@ class GoldResult(Record):
     rings: tuple[Ring, ...]
     scale_search: ScaleSearch
     ring_width_px: float
+    bright_disk_radius_px: float | None
+    threefold_distortion: Quantity = Field(description="radius change / radius of order 3, which no ellipse removes")
+    fourfold_distortion: Quantity = Field(description="radius change / radius of order 4, which no ellipse removes")
     reduced_chi_square: float
+    reduced_chi_square_without_rings: float
     n_patterns: int
     n_resampling_blocks: int
 

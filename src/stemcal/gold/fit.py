@@ -1,0 +1,241 @@
+"""Joint fit of centre, ellipse, scale and ring width, and what is left when it is done.
+
+Gauss-Newton with Levenberg's damping on the variable-projection residual, with Kaufman's approximation of its Jacobian
+(L. Kaufman, BIT 15, 49 (1975)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemcal.gold.model import (
+    COL,
+    LOG_SPREAD,
+    LOG_WIDTH,
+    N_GEOMETRY,
+    ROW,
+    Annulus,
+    Array,
+    RingShape,
+    SectorSolver,
+    amplitudes_of,
+    beyond_linear,
+    in_sectors,
+    radius_derivatives,
+    ring_shapes,
+    ring_widths,
+    solve_sectors,
+)
+
+_MOST_STEPS = 40
+_LONGEST_STEP = np.array([1.0, 1.0, 0.01, 0.01, 0.01, 0.3, 0.5])
+_CONVERGED_STEP = np.array([1e-3, 1e-3, 1e-5, 1e-5, 5e-6, 1e-2, 0.3])
+"""Steps below these end the fit; one more Gauss-Newton step has then been taken, so the error is their square."""
+_SPREAD_PRIOR = (np.log(0.004), 1.0)
+"""Growth of the ring width with radius, as mean and sd of its logarithm: it ties the fit where the data say nothing."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The model at one geometry.
+
+    Attributes
+    ----------
+    geometry : numpy.ndarray
+        (7,).
+    amplitudes : numpy.ndarray
+        (N_SECTORS, n_rings).
+    model : numpy.ndarray
+        (n,).
+    residual : numpy.ndarray
+        (n,) weighted.
+    solvers : list of SectorSolver
+        For other data at this geometry.
+    radius, by_geometry : numpy.ndarray
+        (n,) round radius, and (n, 4) its derivatives by centre and strain.
+    shape : RingShape
+        Rings at the pixels.
+    """
+
+    geometry: Array
+    amplitudes: Array
+    model: Array
+    residual: Array
+    solvers: list[SectorSolver]
+    radius: Array
+    by_geometry: Array
+    shape: RingShape
+
+    @property
+    def cost(self) -> float:
+        """Sum of squares, with the prior on the spread."""
+        prior = (self.geometry[LOG_SPREAD] - _SPREAD_PRIOR[0]) / _SPREAD_PRIOR[1]
+        return float(self.residual @ self.residual + prior**2)
+
+
+def evaluate(annulus: Annulus, q: Array, geometry: Array, data: Array, root_weight: Array) -> State:
+    """Solve for all linear parameters at ``geometry``.
+
+    Parameters
+    ----------
+    annulus : Annulus
+        Pixels.
+    q : numpy.ndarray
+        (n_rings,) on a flat detector, 1/angstrom.
+    geometry : numpy.ndarray
+        (7,).
+    data, root_weight : numpy.ndarray
+        (n,) mean counts, square root of their weight.
+    """
+    radius, by_geometry = radius_derivatives(annulus, geometry)
+    shape = ring_shapes(radius, q, geometry)
+    solvers = solve_sectors(annulus, shape, data, root_weight)
+    amplitudes, model = amplitudes_of(annulus, solvers, data, root_weight)
+    return State(geometry, amplitudes, model, (data - model) * root_weight, solvers, radius, by_geometry, shape)
+
+
+def jacobian(annulus: Annulus, q: Array, state: State, root_weight: Array) -> Array:
+    """Return the weighted derivatives (n, 7) of the model by the geometry, less what is linear."""
+    amplitudes = np.nan_to_num(state.amplitudes)
+    ring, width = ring_widths(q, state.geometry)
+    core = np.exp(2 * state.geometry[LOG_WIDTH]) / width
+    spread = np.exp(2 * state.geometry[LOG_SPREAD]) * ring**2 / width
+    by_radius = in_sectors(annulus, state.shape.by_radius, amplitudes)
+    by_core = in_sectors(annulus, state.shape.by_width, amplitudes * core)
+    by_spread = in_sectors(annulus, state.shape.by_width, amplitudes * spread)
+    by_scale = in_sectors(annulus, state.shape.by_ring_radius, amplitudes * ring) + by_spread
+    columns = np.column_stack([by_radius[:, None] * state.by_geometry, by_scale, by_core, by_spread])
+    return beyond_linear(annulus, state.solvers, columns * root_weight[:, None])
+
+
+@dataclass(frozen=True)
+class JointFit:
+    """The fitted state, its Jacobian, and whether the fit came to rest."""
+
+    state: State
+    jacobian: Array
+    converged: bool
+
+
+def fit(annulus: Annulus, q: Array, start: Array, data: Array, root_weight: Array) -> JointFit:
+    """Fit the geometry to the data; arguments as for :func:`evaluate`, from ``start`` (7,).
+
+    The capture range is some 3 percent in scale (the comb search comes well within it) and a ring width in the centre.
+    """
+    state = evaluate(annulus, q, start, data, root_weight)
+    slope = jacobian(annulus, q, state, root_weight)
+    damping = 1e-3
+    for _ in range(_MOST_STEPS):
+        step = _step(slope, state, damping)
+        tried = evaluate(annulus, q, state.geometry + step, data, root_weight)
+        better = tried.cost <= state.cost
+        if better:
+            state, damping = tried, damping / 10
+            slope = jacobian(annulus, q, state, root_weight)
+        else:
+            damping *= 10
+        if (np.abs(step) < _CONVERGED_STEP).all():
+            return JointFit(state, slope, True)
+    return JointFit(state, slope, False)
+
+
+def _normal_matrix(slope: Array) -> Array:
+    normal = slope.T @ slope
+    normal[LOG_SPREAD, LOG_SPREAD] += 1 / _SPREAD_PRIOR[1] ** 2
+    return np.asarray(normal)
+
+
+def _step(slope: Array, state: State, damping: float) -> Array:
+    normal = _normal_matrix(slope)
+    gradient = slope.T @ state.residual
+    gradient[LOG_SPREAD] -= (state.geometry[LOG_SPREAD] - _SPREAD_PRIOR[0]) / _SPREAD_PRIOR[1] ** 2
+    scale = np.sqrt(np.maximum(np.diag(normal), 1e-12 * np.trace(normal) + 1e-300))
+    scaled = normal / np.outer(scale, scale) + damping * np.eye(N_GEOMETRY)
+    step = np.linalg.solve(scaled, gradient / scale) / scale
+    return np.asarray(step * min(1.0, float(np.min(_LONGEST_STEP / np.maximum(np.abs(step), 1e-300)))))
+
+
+def ring_offsets(annulus: Annulus, q: Array, joint: JointFit, root_weight: Array) -> Array:
+    """Return how far each ring lies outside its fitted radius, (n_rings,) px; NaN where it has no amplitude.
+
+    One Gauss-Newton step with a radius of its own for every ring, geometry held.
+    """
+    state = joint.state
+    amplitudes = np.nan_to_num(state.amplitudes)
+    columns = [
+        in_sectors(annulus, state.shape.by_ring_radius[:, k, None], amplitudes[:, k, None]) for k in range(q.size)
+    ]
+    slope = beyond_linear(annulus, state.solvers, np.stack(columns, axis=1) * root_weight[:, None])
+    norm = np.sqrt((slope**2).sum(axis=0))
+    seen = norm > 0
+    offsets = np.full(q.size, np.nan)
+    scaled = slope[:, seen] / norm[seen]
+    offsets[seen] = np.linalg.lstsq(scaled, state.residual, rcond=1e-6)[0] / norm[seen]
+    return offsets
+
+
+def harmonics(annulus: Annulus, joint: JointFit, root_weight: Array) -> Array:
+    """Return the distortions that an ellipse leaves, (4,): cos 3a, sin 3a, cos 4a, sin 4a in radius change / radius.
+
+    One Gauss-Newton step of these four together with the geometry.
+    """
+    state = joint.state
+    by_radius = in_sectors(annulus, state.shape.by_radius, np.nan_to_num(state.amplitudes))
+    azimuth = np.arctan2(annulus.rows - state.geometry[ROW], annulus.cols - state.geometry[COL])
+    waves = [wave(order * azimuth) for order in (3, 4) for wave in (np.cos, np.sin)]
+    # a ring drawn further out by x is met by a round radius that is smaller by x
+    columns = np.stack([-by_radius * state.radius * wave for wave in waves], axis=1) * root_weight[:, None]
+    slope = np.hstack([joint.jacobian, beyond_linear(annulus, state.solvers, columns)])
+    norm = np.sqrt((slope**2).sum(axis=0)) + 1e-300
+    normal = (slope / norm).T @ (slope / norm)
+    step = np.linalg.pinv(normal, hermitian=True) @ (slope.T @ state.residual / norm) / norm
+    return np.asarray(step[N_GEOMETRY:])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one set of data says: geometry (7,), harmonics (4,), mean amplitude of each ring (n_rings,)."""
+
+    geometry: Array
+    harmonics: Array
+    amplitudes: Array
+
+
+def sample_of(annulus: Annulus, joint: JointFit, root_weight: Array) -> Sample:
+    """Return what the data of a finished fit say."""
+    return Sample(joint.state.geometry, harmonics(annulus, joint, root_weight), _mean_amplitudes(joint.state))
+
+
+def neighbour_sample(annulus: Annulus, q: Array, centre: Array, data: Array, root_weight: Array) -> Sample:
+    """Return what data say that differ a little from those fitted by ``centre``: one Gauss-Newton step from there.
+
+    The step takes amplitudes and derivatives from the new data, which matters where spots make the rings: against a
+    full refit of every tile it gives the standard deviations to 1 percent, a frozen Jacobian to 25 percent.
+    """
+    state = evaluate(annulus, q, centre, data, root_weight)
+    joint = JointFit(state, jacobian(annulus, q, state, root_weight), True)
+    geometry = centre + _step(joint.jacobian, state, 0.0)
+    return Sample(geometry, harmonics(annulus, joint, root_weight), _mean_amplitudes(state))
+
+
+def _mean_amplitudes(state: State) -> Array:
+    """Average over the sectors that see a ring; 0 for one that none sees."""
+    seen = np.isfinite(state.amplitudes)
+    return np.asarray(np.nan_to_num(state.amplitudes).sum(axis=0) / np.maximum(seen.sum(axis=0), 1))
+
+
+def amplitude_noise(state: State) -> Array:
+    """Return the standard deviation of the mean amplitudes for unit weighted noise, (n_rings,); inf where unseen."""
+    n_rings = state.amplitudes.shape[1]
+    variance, seen = np.zeros(n_rings), np.zeros(n_rings)
+    for solver in state.solvers:
+        is_ring = solver.active < n_rings
+        variance[solver.active[is_ring]] += (solver.to_coefficients[is_ring] ** 2).sum(axis=1)
+        seen += solver.sees
+    # a sector whose ring was taken out says nothing on the noise: the others stand for it
+    kept = np.isfinite(state.amplitudes) & (np.nan_to_num(state.amplitudes) > 0)
+    n_kept = kept.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(n_kept > 0, np.sqrt(variance / n_kept / np.maximum(seen, 1)), np.inf)

@@ -1,0 +1,181 @@
+"""From a comb to the joint fit: which rings, which pixels, which weights; and the jackknife over the scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.gold.fit import JointFit, Sample, amplitude_noise, fit, neighbour_sample, ring_offsets, sample_of
+from stemcal.gold.model import COL, LOG_SCALE, N_GEOMETRY, ROW, Annulus, Array, make_annulus, round_radius
+from stemcal.gold.pattern import Powder, Sums
+from stemcal.gold.search import Comb
+from stemcal.optics.rings import CubicRing
+
+_INNER = 0.85
+"""The fit begins at this part of the first ring's radius: far enough in to see the background on its inner side."""
+_OUTER = 1.045
+"""and ends at this part of the last one's, before the next ring (440 after 511 is 1.089 out)."""
+_KNOT_PER_ANGSTROM = 0.12
+"""Distance of the background's knots: no closer than that 111 and 200 (0.066 apart) stay out of its reach."""
+_PASSES = 3
+_LEAST_VARIANCE = 0.02
+"""Of the median: keeps a model that dips to zero from getting all the weight."""
+_SURELY_COUNTS = 20.0
+_START_WIDTH_GROWTH = 0.004
+
+
+@dataclass(frozen=True)
+class Rings:
+    """The fitted pattern.
+
+    Attributes
+    ----------
+    rings : tuple of CubicRing
+        Rings of the model.
+    q : numpy.ndarray
+        (n_rings,) where a flat detector sees them, 1/angstrom.
+    annulus : Annulus
+        The pixels.
+    root_weight : numpy.ndarray
+        (n,) square root of the weight.
+    joint : JointFit
+        The fit.
+    best : Sample
+        What it says.
+    leave_out : tuple of Sample
+        What it says without each tile of the scan; () for a single pattern.
+    offsets_px : numpy.ndarray
+        (n_rings,) how far each ring lies outside its fitted radius.
+    amplitude_noise : numpy.ndarray
+        (n_rings,) standard deviation of the mean amplitudes from the scatter of the pixels about the model.
+    chi_square, chi_square_background : float
+        Reduced, with and without rings.
+    """
+
+    rings: tuple[CubicRing, ...]
+    q: Array
+    annulus: Annulus
+    root_weight: Array
+    joint: JointFit
+    best: Sample
+    leave_out: tuple[Sample, ...]
+    offsets_px: Array
+    amplitude_noise: Array
+    chi_square: float
+    chi_square_background: float
+
+    @property
+    def geometry(self) -> Array:
+        """(7,) see ``stemcal.gold.model``."""
+        return self.best.geometry
+
+    def model_image(self, shape: tuple[int, int]) -> Array:
+        """Return the model as an image, NaN outside the annulus."""
+        image = np.full(shape[0] * shape[1], np.nan)
+        image[self.annulus.index] = self.joint.state.model
+        return image.reshape(shape)
+
+
+def start_geometry(comb: Comb, centre: tuple[float, float], ring_width_px: float) -> Array:
+    """Return the start (7,) of the joint fit."""
+    widths = np.log([ring_width_px, _START_WIDTH_GROWTH])
+    return np.array([*centre, *comb.strain, np.log(comb.scale), *widths])
+
+
+def fit_rings(powder: Powder, rings: tuple[CubicRing, ...], q: Array, start: Array) -> Rings | None:
+    """Fit all rings jointly, then once more without each tile.
+
+    The weights are those of Poisson counts with the fitted model as the variance: the data's own noise is not in
+    them, so that they do not prefer pixels which happen to be low. They begin as the radial mean.
+
+    Returns
+    -------
+    Rings or None
+        ``None`` when the annulus holds fewer pixels than the model has parameters.
+    """
+    usable = powder.usable
+    mean = powder.sums.mean
+    geometry, variance = start, np.zeros(0)
+    image = np.full(mean.size, np.nan)
+    for _ in range(_PASSES):
+        annulus = _annulus(usable, q, geometry)
+        if annulus.index.size < 20 * (N_GEOMETRY + q.size + annulus.background.shape[1]):
+            return None
+        data = mean.ravel()[annulus.index]
+        by_radius = _radial_mean(annulus, geometry, data)
+        variance = np.where(np.isfinite(image[annulus.index]), image[annulus.index], by_radius)
+        variance = np.maximum(variance, _LEAST_VARIANCE * max(float(np.median(by_radius)), 1e-12))
+        root_weight = np.sqrt(powder.sums.exposure.ravel()[annulus.index] / variance)
+        joint = fit(annulus, q, geometry, data, root_weight)
+        geometry = joint.state.geometry
+        image[annulus.index] = joint.state.model
+        usable &= ~_silent(powder.sums, image)
+    leave_out = tuple(
+        _without(powder.sums, tile, drift, annulus, q, joint, root_weight)
+        for tile, drift in zip(powder.tiles, powder.tile_drift, strict=True)
+    )
+    chi_square = _chi_square(joint, annulus)
+    background = _background_chi_square(annulus, data, root_weight)
+    best = sample_of(annulus, joint, root_weight)
+    offsets = ring_offsets(annulus, q, joint, root_weight)
+    noise = amplitude_noise(joint.state) * np.sqrt(chi_square)
+    return Rings(rings, q, annulus, root_weight, joint, best, leave_out, offsets, noise, chi_square, background)
+
+
+def _annulus(usable: NDArray[np.bool_], q: Array, geometry: Array) -> Annulus:
+    scale = float(np.exp(geometry[LOG_SCALE]))
+    return make_annulus(usable, geometry, _INNER * q[0] * scale, _OUTER * q[-1] * scale, _KNOT_PER_ANGSTROM * scale)
+
+
+def _silent(sums: Sums, model: Array) -> NDArray[np.bool_]:
+    """Return where not one count came although the model expects many: dead pixels that no mask told of."""
+    expected = np.nan_to_num(model).reshape(sums.counts.shape) * sums.exposure
+    return np.asarray((sums.counts == 0) & (expected > _SURELY_COUNTS))
+
+
+def _radial_mean(annulus: Annulus, geometry: Array, data: Array) -> Array:
+    radius = np.rint(round_radius(annulus.rows, annulus.cols, geometry)[0]).astype(np.intp)
+    return np.asarray((np.bincount(radius, data) / np.maximum(np.bincount(radius), 1))[radius])
+
+
+def _without(
+    sums: Sums, tile: Sums, drift: Array, annulus: Annulus, q: Array, joint: JointFit, root_weight: Array
+) -> Sample:
+    rest = sums.without(tile)
+    data = rest.mean.ravel()[annulus.index]
+    weight = root_weight * (rest.exposure.ravel()[annulus.index] > 0)
+    sample = neighbour_sample(annulus, q, joint.state.geometry, data, weight)
+    sample.geometry[[ROW, COL]] -= drift
+    return sample
+
+
+def _chi_square(joint: JointFit, annulus: Annulus) -> float:
+    n_linear = sum(solver.basis.shape[1] for solver in joint.state.solvers)
+    freedom = max(1, annulus.index.size - n_linear - N_GEOMETRY)
+    return float(joint.state.residual @ joint.state.residual) / freedom
+
+
+def _background_chi_square(annulus: Annulus, data: Array, root_weight: Array) -> float:
+    """Return the reduced chi-square of the background alone."""
+    total = 0.0
+    for part in annulus.sectors():
+        basis = annulus.background[part] * root_weight[part, None]
+        target = data[part] * root_weight[part]
+        rest = target - basis @ np.linalg.lstsq(basis, target, rcond=1e-10)[0]
+        total += float(rest @ rest)
+    freedom = max(1, annulus.index.size - annulus.background.shape[1] * len(annulus.sectors()))
+    return total / freedom
+
+
+def jackknife_covariance(samples: list[Array]) -> Array:
+    """Return the covariance (k, k) of a statistic from its leave-one-out values, each (k,).
+
+    (n - 1) / n times the sum of squares about their mean (Efron and Stein, Ann. Statist. 9, 586 (1981)). Leaving one
+    tile out never leaves a pattern too poor to fit, which fitting the tiles one by one does.
+    """
+    values = np.stack(samples)
+    spread = values - values.mean(axis=0)
+    n = len(values)
+    return np.asarray((n - 1) / n * spread.T @ spread)

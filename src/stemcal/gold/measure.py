@@ -1,0 +1,298 @@
+"""From a mean pattern to the calibration: search, joint fit, uncertainties. No files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.gold.centre import symmetric_centre
+from stemcal.gold.joint import Rings, fit_rings, jackknife_covariance, start_geometry
+from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array
+from stemcal.gold.pattern import Powder
+from stemcal.gold.search import Search, find_comb, sector_profiles
+from stemcal.gold.settings import GoldSettings
+from stemcal.optics.disk import BrightDisk
+from stemcal.optics.ellipse import ratio_and_angle, strain_matrix
+from stemcal.optics.rings import cubic_rings
+from stemcal.optics.wavelength import projected_q, wavelength_angstrom
+
+_SEARCH_RINGS = 44
+_FIT_RINGS = 27
+"""Largest h^2 + k^2 + l^2 of the comb, and of the fit (511): further out the rings are weak and close together."""
+_INNER_PX = 8.0
+_SMALLEST_WIDTH_PX = 1.2
+_ANY_SCALE = (1.0, 1e6)
+_FULL_TURN_SAMPLES = 720
+_UNKNOWN_ANGLE_DEG = 180 / np.sqrt(12)
+"""Standard deviation of an angle that may be anything in half a turn."""
+_LARGEST_DRIFT = 0.05
+_SIGNIFICANT = 4.0
+_ALWAYS_STRONG = ((1, 1, 1), (2, 2, 0), (3, 1, 1))
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What the microscope says; ``None`` where nobody knows."""
+
+    voltage_kv: float | None
+    nominal_camera_length_m: float | None
+
+    @property
+    def wavelength_angstrom(self) -> float | None:
+        """Electron wavelength."""
+        return None if self.voltage_kv is None else wavelength_angstrom(self.voltage_kv)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Nothing could be measured: a name for the reason, the value and limit that decided, and a sentence."""
+
+    name: str
+    message: str
+    value: float | str | None = None
+    limit: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value and its standard uncertainty; ``None`` where there is nothing to resample."""
+
+    value: float
+    sigma: float | None
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """Axis ratio and angle of the major axis, and the strain they come from."""
+
+    ratio: Measured
+    angle_deg: Measured
+    strain: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RingResult:
+    """One ring of the model as it was seen."""
+
+    hkl: tuple[int, int, int]
+    q_per_angstrom: float
+    radius_px: float
+    amplitude: Measured
+    residual_px: float | None
+    coverage: float
+    used: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the gold says of the camera; ``centre`` is (row, col) on the detector in the middle of the scan."""
+
+    fitted: Rings
+    search: Search
+    ellipse: Ellipse
+    pixel_size: Measured
+    centre: tuple[Measured, Measured]
+    rings: tuple[RingResult, ...]
+    harmonics: tuple[Measured, Measured]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How far a measurement came: ``calibration`` or ``refusal``, and the search if there was one."""
+
+    centre: tuple[float, float]
+    search: Search | None
+    calibration: Calibration | None
+    refusal: Refusal | None
+
+
+def scale_range(optics: Optics, settings: GoldSettings) -> tuple[float, float]:
+    """Return the range of scales to search, px per 1/angstrom: the nominal camera length's, or any."""
+    wavelength, nominal = optics.wavelength_angstrom, optics.nominal_camera_length_m
+    if wavelength is None or nominal is None:
+        return _ANY_SCALE
+    per_ratio = wavelength * nominal / (settings.detector_pixel_um * 1e-6)
+    return per_ratio * settings.camera_length_ratio_min, per_ratio * settings.camera_length_ratio_max
+
+
+def measure(powder: Powder, optics: Optics, settings: GoldSettings) -> Attempt:
+    """Measure the calibration on a mean pattern.
+
+    Parameters
+    ----------
+    powder : Powder
+        The pattern, with or without tiles of a scan.
+    optics : Optics
+        Voltage and nominal camera length, where known.
+    settings : GoldSettings
+        The standard and the requirements.
+
+    Returns
+    -------
+    Attempt
+        With a `Refusal` instead of numbers when the rings are not there, or could be several things.
+    """
+    usable, disk = powder.usable, powder.disk
+    if not powder.sums.counts[usable].any():
+        return Attempt((0.0, 0.0), None, None, Refusal("no_counts", "the pattern holds no counts on valid pixels"))
+    mean = powder.sums.mean
+    centre = disk.centre_px if isinstance(disk, BrightDisk) else symmetric_centre(mean, usable)
+    disk_radius = disk.radius_px if isinstance(disk, BrightDisk) else 0.0
+    # a grain's spot is an image of the disk, and the standard deviation of a disk along one axis is half its radius
+    width = float(np.hypot(_SMALLEST_WIDTH_PX, disk_radius / 2))
+    inner = max(_INNER_PX, 1.5 * disk_radius + 4)
+    search_rings = cubic_rings(settings.lattice_constant_angstrom, "F", max_index_square=_SEARCH_RINGS)
+    search = find_comb(
+        sector_profiles(mean, usable, centre, inner),
+        search_rings,
+        _on_detector([ring.q_per_angstrom for ring in search_rings], optics),
+        width,
+        scale_range(optics, settings),
+        settings.largest_strain,
+    )
+    refusal = _judge_search(search, optics, settings)
+    if search is None or refusal is not None:
+        return Attempt(centre, search, None, refusal)
+    rings = cubic_rings(settings.lattice_constant_angstrom, "F", max_index_square=_FIT_RINGS)
+    q = _on_detector([ring.q_per_angstrom for ring in rings], optics)
+    fitted = fit_rings(powder, rings, q, start_geometry(search.best, centre, width))
+    refusal = _judge_fit(fitted, search)
+    if fitted is None or refusal is not None:
+        return Attempt(centre, search, None, refusal)
+    calibration = _calibration(powder, fitted, search, settings)
+    refusal = _judge_rings(calibration, settings)
+    return Attempt(centre, search, None if refusal else calibration, refusal)
+
+
+def _on_detector(q: list[float], optics: Optics) -> Array:
+    return projected_q(q, optics.wavelength_angstrom)
+
+
+def _judge_search(search: Search | None, optics: Optics, settings: GoldSettings) -> Refusal | None:
+    if search is None:
+        known = optics.nominal_camera_length_m is not None and optics.voltage_kv is not None
+        where = "at this camera length" if known else "at any camera length"
+        return Refusal("no_range", f"the detector cannot hold three gold rings {where}")
+    best, other = search.best, search.runner_up
+    if best.score < settings.min_score:
+        message = (
+            f"no gold rings: the best comb of rings correlates to {best.score:.2f} with the pattern, "
+            f"below {settings.min_score:.2f}"
+        )
+        return Refusal("no_rings", message, best.score, settings.min_score)
+    if other is not None and other.score > settings.max_runner_up * best.score:
+        message = (
+            f"the scale is ambiguous: {1 / best.scale:.5g} and {1 / other.scale:.5g} 1/angstrom per pixel explain the "
+            f"rings almost equally well ({best.score:.2f} and {other.score:.2f}); give voltage and camera length"
+        )
+        return Refusal("ambiguous_scale", message, other.score / best.score, settings.max_runner_up)
+    return None
+
+
+def _judge_fit(fitted: Rings | None, search: Search) -> Refusal | None:
+    if fitted is None:
+        return Refusal("few_pixels", "too few valid pixels lie on the rings to fit them")
+    drift = abs(float(fitted.geometry[LOG_SCALE]) - float(np.log(search.best.scale)))
+    if not fitted.joint.converged or drift > _LARGEST_DRIFT:
+        message = f"the joint fit of the rings did not settle (scale moved by {drift:.1%} from the comb)"
+        return Refusal("no_convergence", message, drift, _LARGEST_DRIFT)
+    return None
+
+
+def _judge_rings(calibration: Calibration, settings: GoldSettings) -> Refusal | None:
+    used = [ring for ring in calibration.rings if ring.used]
+    if len(used) < settings.min_rings:
+        names = ", ".join("".join(map(str, ring.hkl)) for ring in used) or "none"
+        message = f"{len(used)} gold rings are usable ({names}), {settings.min_rings} are needed"
+        return Refusal("few_rings", message, len(used), settings.min_rings)
+    strong = [ring for ring in calibration.rings if ring.hkl in _ALWAYS_STRONG]
+    missing = [ring for ring in strong if ring.coverage >= settings.min_ring_coverage and not ring.used]
+    if missing:
+        names = ", ".join("".join(map(str, ring.hkl)) for ring in missing)
+        message = f"the pattern has rings, but not gold's {names}, which cannot be missing: it is another material"
+        return Refusal("not_gold", message, names)
+    return None
+
+
+def _calibration(powder: Powder, fitted: Rings, search: Search, settings: GoldSettings) -> Calibration:
+    best, samples = fitted.best, fitted.leave_out
+    enough = len(samples) >= 2
+    covariance = jackknife_covariance([sample.geometry for sample in samples]) if enough else None
+    pixel = float(np.exp(-best.geometry[LOG_SCALE]))
+    pixel_sigma = None if covariance is None else pixel * float(np.sqrt(covariance[LOG_SCALE, LOG_SCALE]))
+    centre = tuple(
+        Measured(
+            float(best.geometry[axis]) + powder.to_detector[axis],
+            None if covariance is None else float(np.sqrt(covariance[axis, axis])),
+        )
+        for axis in (ROW, COL)
+    )
+    ellipse = _ellipse(best.geometry, None if covariance is None else covariance[E1 : E2 + 1, E1 : E2 + 1])
+    rings = _ring_results(powder, fitted, settings)
+    return Calibration(
+        fitted, search, ellipse, Measured(pixel, pixel_sigma), (centre[0], centre[1]), rings, _harmonics(fitted)
+    )
+
+
+def _ellipse(geometry: Array, covariance: Array | None) -> Ellipse:
+    e1, e2 = float(geometry[E1]), float(geometry[E2])
+    ratio, angle = ratio_and_angle(e1, e2)
+    if covariance is None:
+        return Ellipse(Measured(ratio, None), Measured(float(np.degrees(angle)), None), (e1, e2))
+    along = np.array([np.cos(2 * angle), np.sin(2 * angle)])
+    across = np.array([-np.sin(2 * angle), np.cos(2 * angle)])
+    ratio_sigma = 2 * ratio * float(np.sqrt(along @ covariance @ along))
+    strain = max(float(np.hypot(e1, e2)), 1e-12)
+    angle_sigma = float(np.degrees(0.5 * np.sqrt(across @ covariance @ across) / strain))
+    angle_deg = Measured(float(np.degrees(angle)), min(angle_sigma, float(_UNKNOWN_ANGLE_DEG)))
+    return Ellipse(Measured(ratio, ratio_sigma), angle_deg, (e1, e2))
+
+
+def _ring_results(powder: Powder, fitted: Rings, settings: GoldSettings) -> tuple[RingResult, ...]:
+    scale = float(np.exp(fitted.geometry[LOG_SCALE]))
+    covariance = None
+    if len(fitted.leave_out) >= 2:
+        covariance = jackknife_covariance([sample.amplitudes for sample in fitted.leave_out])
+    results, usable = [], powder.usable
+    for k, ring in enumerate(fitted.rings):
+        amplitude = float(fitted.best.amplitudes[k])
+        sigma = None if covariance is None else float(np.sqrt(covariance[k, k]))
+        noise = fitted.amplitude_noise[k] if sigma is None else max(sigma, float(fitted.amplitude_noise[k]))
+        coverage = ring_coverage(usable, fitted.geometry, float(fitted.q[k]) * scale)
+        used = coverage >= settings.min_ring_coverage and amplitude > _SIGNIFICANT * noise
+        residual = float(fitted.offsets_px[k]) if used and np.isfinite(fitted.offsets_px[k]) else None
+        radius = float(fitted.q[k]) * scale
+        results.append(
+            RingResult(ring.hkl, ring.q_per_angstrom, radius, Measured(amplitude, sigma), residual, coverage, used)
+        )
+    return tuple(results)
+
+
+def ring_points(geometry: Array, radius_px: float) -> tuple[Array, Array]:
+    """Return (rows, cols) of a fitted ring of round radius ``radius_px``, each (720,)."""
+    turn = np.linspace(0, 2 * np.pi, _FULL_TURN_SAMPLES, endpoint=False)
+    matrix = strain_matrix(float(geometry[E1]), float(geometry[E2]))
+    points = matrix @ (radius_px * np.stack([np.sin(turn), np.cos(turn)]))
+    return geometry[ROW] + points[0], geometry[COL] + points[1]
+
+
+def ring_coverage(usable: NDArray[np.bool_], geometry: Array, radius_px: float) -> float:
+    """Return the part of a ring that lies on usable pixels (det_row, det_col)."""
+    rows, cols = (np.rint(axis).astype(np.intp) for axis in ring_points(geometry, radius_px))
+    inside = (rows >= 0) & (rows < usable.shape[0]) & (cols >= 0) & (cols < usable.shape[1])
+    return float(usable[rows[inside], cols[inside]].sum() / rows.size)
+
+
+def _harmonics(fitted: Rings) -> tuple[Measured, Measured]:
+    """Return the sizes of the distortions of order 3 and 4 in radius change / radius."""
+    values = fitted.best.harmonics
+    covariance = None
+    if len(fitted.leave_out) >= 2:
+        covariance = jackknife_covariance([sample.harmonics for sample in fitted.leave_out])
+    sizes = []
+    for part in (slice(0, 2), slice(2, 4)):
+        sigma = None if covariance is None else float(np.sqrt(np.trace(covariance[part, part]) / 2))
+        sizes.append(Measured(float(np.hypot(*values[part])), sigma))
+    return sizes[0], sizes[1]

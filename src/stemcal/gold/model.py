@@ -1,0 +1,252 @@
+"""Rings on a background: the model of a powder pattern, and its best linear parameters.
+
+The annulus that holds the rings is cut into sectors of azimuth. In every sector each ring has its own amplitude and
+the background its own B-spline over the radius, so that neither a spotty ring, nor Friedel mates of unequal strength,
+nor a background that leans to one side can pull the geometry: only where the rings are can. All of these parameters
+are linear and are solved for in each evaluation (variable projection; Golub and Pereyra, SIAM J. Numer. Anal. 10, 413
+(1973)), and the seven that are left are the geometry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+from scipy.special import i0e, i1e
+
+from stemcal.optics.ellipse import correction_matrix
+
+Array = NDArray[np.float64]
+
+N_SECTORS = 24
+N_GEOMETRY = 7
+ROW, COL, E1, E2, LOG_SCALE, LOG_WIDTH, LOG_SPREAD = range(N_GEOMETRY)
+"""Geometry: centre (px), strain, ln of px per 1/angstrom, ln of the ring width (px), ln of its growth with radius."""
+
+_REACH = 6.0
+"""A ring is zero beyond this many standard deviations: 1e-8 of its peak."""
+_STEP = 1e-5
+_NEGLIGIBLE = 1e-6
+_SINGULAR = 1e-10
+
+
+@dataclass(frozen=True)
+class Annulus:
+    """The pixels that a fit looks at, sorted by sector.
+
+    Attributes
+    ----------
+    rows, cols : numpy.ndarray
+        (n,) detector coordinates.
+    index : numpy.ndarray
+        (n,) flat index into the frame.
+    bounds : numpy.ndarray
+        (N_SECTORS + 1,) where each sector begins and the last one ends.
+    background : numpy.ndarray
+        (n, n_spline) B-spline basis over the radius.
+    """
+
+    rows: Array
+    cols: Array
+    index: NDArray[np.intp]
+    bounds: NDArray[np.intp]
+    background: Array
+
+    def sectors(self) -> list[slice]:
+        """Return the range of each sector."""
+        return [slice(int(a), int(b)) for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
+
+
+def round_radius(rows: Array, cols: Array, geometry: Array) -> tuple[Array, Array, Array]:
+    """Return the round radius of detector points and the two components of the round offset, all (n,)."""
+    matrix = correction_matrix(geometry[E1], geometry[E2])
+    d_row, d_col = rows - geometry[ROW], cols - geometry[COL]
+    u_row = matrix[0, 0] * d_row + matrix[0, 1] * d_col
+    u_col = matrix[1, 0] * d_row + matrix[1, 1] * d_col
+    return np.hypot(u_row, u_col), u_row, u_col
+
+
+def make_annulus(
+    usable: NDArray[np.bool_], geometry: Array, inner_px: float, outer_px: float, knot_px: float
+) -> Annulus:
+    """Select the usable pixels whose round radius is in [inner_px, outer_px].
+
+    Parameters
+    ----------
+    usable : numpy.ndarray
+        (det_row, det_col), True where the pattern has data.
+    geometry : numpy.ndarray
+        (7,) start of the fit.
+    inner_px, outer_px : float
+        Radii in the round frame.
+    knot_px : float
+        Distance of the knots of the background.
+    """
+    index = np.flatnonzero(usable)
+    rows, cols = (axis.astype(np.float64) for axis in np.divmod(index, usable.shape[1]))
+    radius, u_row, u_col = round_radius(rows, cols, geometry)
+    outer_px = min(outer_px, max(float(radius.max(initial=0.0)), inner_px + knot_px))
+    chosen = np.flatnonzero((radius >= inner_px) & (radius <= outer_px))
+    azimuth = np.arctan2(u_row[chosen], u_col[chosen]) % (2 * np.pi)
+    sector = np.minimum((azimuth * (N_SECTORS / (2 * np.pi))).astype(np.intp), N_SECTORS - 1)
+    order = np.argsort(sector, kind="stable")
+    chosen, sector = chosen[order], sector[order]
+    bounds = np.searchsorted(sector, np.arange(N_SECTORS + 1)).astype(np.intp)
+    n_intervals = max(2, round((outer_px - inner_px) / knot_px))
+    knots = np.linspace(inner_px, outer_px, n_intervals + 1)
+    knots = np.concatenate([np.repeat(knots[0], 3), knots, np.repeat(knots[-1], 3)])
+    background = BSpline.design_matrix(radius[chosen], knots, 3).toarray()
+    return Annulus(rows[chosen], cols[chosen], index[chosen], bounds, background)
+
+
+@dataclass(frozen=True)
+class RingShape:
+    """Profiles of the rings at the pixels of an annulus and their derivatives, each (n, n_rings)."""
+
+    value: Array
+    by_radius: Array
+    by_ring_radius: Array
+    by_width: Array
+
+
+def ring_widths(q: Array, geometry: Array) -> tuple[Array, Array]:
+    """Return (radius in px, standard deviation in px) of the rings at ``q`` (n_rings,), 1/angstrom on the detector."""
+    radius = q * np.exp(geometry[LOG_SCALE])
+    width = np.sqrt(np.exp(2 * geometry[LOG_WIDTH]) + (np.exp(geometry[LOG_SPREAD]) * radius) ** 2)
+    return radius, width
+
+
+def ring_shapes(radius: Array, q: Array, geometry: Array) -> RingShape:
+    """Evaluate the blurred rings (``stemcal.optics.rings.blurred_ring``, peak about 1) at round radii (n,)."""
+    shape = (radius.size, q.size)
+    value, by_r, by_ring, by_width = (np.zeros(shape) for _ in range(4))
+    for k, (ring, s) in enumerate(zip(*ring_widths(q, geometry), strict=True)):
+        near = np.flatnonzero(np.abs(radius - ring) < _REACH * s)
+        r = radius[near]
+        z = r * ring / s**2
+        bessel = i0e(z)
+        ratio = i1e(z) / bessel
+        profile = np.exp(-0.5 * ((r - ring) / s) ** 2) * bessel * (np.sqrt(2 * np.pi) * ring / s)
+        value[near, k] = profile
+        by_r[near, k] = profile * (ring * ratio - r) / s**2
+        by_ring[near, k] = profile * (r * ratio - ring) / s**2
+        by_width[near, k] = profile * (r**2 + ring**2 - 2 * r * ring * ratio) / s**3
+    return RingShape(value, by_r, by_ring, by_width)
+
+
+def radius_derivatives(annulus: Annulus, geometry: Array) -> tuple[Array, Array]:
+    """Return the round radius (n,) and its derivatives by centre and strain (n, 4)."""
+    radius, u_row, u_col = round_radius(annulus.rows, annulus.cols, geometry)
+    d_row, d_col = annulus.rows - geometry[ROW], annulus.cols - geometry[COL]
+    n_row, n_col = u_row / radius, u_col / radius
+    matrix = correction_matrix(geometry[E1], geometry[E2])
+    columns = [-(n_row * matrix[0, 0] + n_col * matrix[1, 0]), -(n_row * matrix[0, 1] + n_col * matrix[1, 1])]
+    for step in ((_STEP, 0.0), (0.0, _STEP)):
+        up = correction_matrix(geometry[E1] + step[0], geometry[E2] + step[1])
+        down = correction_matrix(geometry[E1] - step[0], geometry[E2] - step[1])
+        change = (up - down) / (2 * _STEP)
+        columns.append(
+            n_row * (change[0, 0] * d_row + change[0, 1] * d_col)
+            + n_col * (change[1, 0] * d_row + change[1, 1] * d_col)
+        )
+    return radius, np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class SectorSolver:
+    """Least squares of one sector for one geometry, ready for other data on the same pixels.
+
+    Attributes
+    ----------
+    basis : numpy.ndarray
+        (n_sector, k) orthonormal basis of what the linear parameters can follow, weighted.
+    to_coefficients : numpy.ndarray
+        (n_active, k) from components in ``basis`` to coefficients.
+    active : numpy.ndarray
+        (n_active,) columns in use: ring k is column k, the background follows.
+    design : numpy.ndarray
+        (n_sector, n_active) unweighted.
+    sees : numpy.ndarray
+        (n_rings,) True where the sector has pixels on the ring.
+    """
+
+    basis: Array
+    to_coefficients: Array
+    active: NDArray[np.intp]
+    design: Array
+    sees: NDArray[np.bool_]
+
+    def coefficients(self, weighted_data: Array) -> Array:
+        """Return the coefficients of the active columns for weighted data (n_sector,)."""
+        return np.asarray(self.to_coefficients @ (self.basis.T @ weighted_data))
+
+
+def solve_sectors(annulus: Annulus, shape: RingShape, data: Array, root_weight: Array) -> list[SectorSolver]:
+    """Find in every sector which rings have a positive amplitude, and how to solve for them.
+
+    Parameters
+    ----------
+    annulus : Annulus
+        Pixels and background basis.
+    shape : RingShape
+        Rings at the pixels.
+    data, root_weight : numpy.ndarray
+        (n,) mean counts and the square root of their weight.
+    """
+    n_rings = shape.value.shape[1]
+    solvers = []
+    for part in annulus.sectors():
+        design = np.hstack([shape.value[part], annulus.background[part]])
+        weighted = design * root_weight[part, None]
+        norm = np.sqrt((weighted**2).sum(axis=0))
+        seen = norm > _NEGLIGIBLE * max(1e-300, float(norm.max(initial=0.0)))
+        active, basis, solve = _not_negative(weighted, norm, seen, data[part] * root_weight[part], n_rings)
+        solvers.append(SectorSolver(basis, solve, active, design[:, active], seen[:n_rings]))
+    return solvers
+
+
+def _not_negative(
+    weighted: Array, norm: Array, seen: NDArray[np.bool_], target: Array, n_rings: int
+) -> tuple[NDArray[np.intp], Array, Array]:
+    """Least squares where a ring whose amplitude comes out negative is taken out of the model, worst first."""
+    active = np.flatnonzero(seen)
+    while True:
+        scaled = weighted[:, active] / norm[active]
+        values, vectors = np.linalg.eigh(scaled.T @ scaled)
+        kept = values > _SINGULAR * max(1e-300, float(values.max(initial=0.0)))
+        half = vectors[:, kept] / np.sqrt(values[kept])
+        basis = scaled @ half
+        rings = np.where(active < n_rings, half @ (basis.T @ target), 0.0)
+        if rings.min(initial=0.0) >= 0:
+            return active, basis, half / norm[active, None]
+        active = np.delete(active, int(rings.argmin()))
+
+
+def amplitudes_of(
+    annulus: Annulus, solvers: list[SectorSolver], data: Array, root_weight: Array
+) -> tuple[Array, Array]:
+    """Return amplitudes (N_SECTORS, n_rings), NaN where a sector does not see the ring, and the model (n,)."""
+    amplitudes = np.full((N_SECTORS, solvers[0].sees.size), np.nan)
+    model = np.zeros_like(data)
+    for sector, (part, solver) in enumerate(zip(annulus.sectors(), solvers, strict=True)):
+        coefficients = solver.coefficients(data[part] * root_weight[part])
+        is_ring = solver.active < solver.sees.size
+        amplitudes[sector, solver.sees] = 0.0
+        amplitudes[sector, solver.active[is_ring]] = coefficients[is_ring]
+        model[part] = solver.design @ coefficients
+    return amplitudes, model
+
+
+def beyond_linear(annulus: Annulus, solvers: list[SectorSolver], columns: Array) -> Array:
+    """Return weighted columns (n, k) less what the linear parameters can follow of them."""
+    rest = columns.copy()
+    for part, solver in zip(annulus.sectors(), solvers, strict=True):
+        rest[part] -= solver.basis @ (solver.basis.T @ columns[part])
+    return rest
+
+
+def in_sectors(annulus: Annulus, columns: Array, per_sector: Array) -> Array:
+    """Return (n,): ``columns`` (n, k) times the row of ``per_sector`` (N_SECTORS, k) of each pixel's sector."""
+    return np.concatenate([columns[part] @ row for part, row in zip(annulus.sectors(), per_sector, strict=True)])

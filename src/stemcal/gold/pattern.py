@@ -1,0 +1,284 @@
+"""The mean powder pattern of a data set, its descan taken out by whole pixels, in one pass over the frames.
+
+Counts are never interpolated: every frame is added at the whole-pixel shift that a polynomial through a sample of
+frames predicts, the detector's valid pixels are counted along with it, and the fraction of a pixel that is left
+averages out over the scan; its mean is known from the final descan fit. The sums are kept per tile of the scan for the
+resampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from stemcal.frames.plan import Block, evenly_spaced
+from stemcal.frames.ranks import World
+from stemcal.frames.source import FrameSource
+from stemcal.frames.stream import stream_blocks
+from stemcal.optics.descan import DescanFit, fit_descan
+from stemcal.optics.disk import BrightDisk, NoDisk, find_bright_disk, window_centroid
+
+Array = NDArray[np.float64]
+
+_SAMPLE = 256
+_MOST_FRAMES = 0.5
+_HOT = 3.0
+_SURE_COUNTS = 30.0
+_COUNTER_CEILINGS = tuple(2**bits - 1 for bits in (6, 8, 12, 16, 24))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Counts added up per pixel, and in how many frames the pixel was valid; both (det_row, det_col)."""
+
+    counts: Array
+    exposure: Array
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> Sums:
+        """Return sums of nothing."""
+        return cls(np.zeros(shape), np.zeros(shape))
+
+    def add(self, other: Sums) -> None:
+        """Add ``other`` in place."""
+        np.add(self.counts, other.counts, out=self.counts)
+        np.add(self.exposure, other.exposure, out=self.exposure)
+
+    def without(self, other: Sums) -> Sums:
+        """Return these sums less ``other``."""
+        return Sums(self.counts - other.counts, self.exposure - other.exposure)
+
+    @property
+    def mean(self) -> Array:
+        """Mean counts per frame, 0 where no frame was valid."""
+        return np.asarray(self.counts / np.maximum(self.exposure, 1.0))
+
+
+@dataclass(frozen=True)
+class Powder:
+    """A mean powder pattern and what is needed to read it.
+
+    Attributes
+    ----------
+    sums : Sums
+        Of all frames, in a frame of reference in which the beam stands still.
+    tiles : tuple of Sums
+        The same per tile of the scan, empty tiles left out; () for a single pattern.
+    disk : BrightDisk or NoDisk
+        Bright disk in that frame of reference.
+    to_detector : tuple of float
+        (row, col) to add to a position there for the detector position in the middle of the scan.
+    tile_drift : tuple of ndarray
+        (2,) per tile: how far the beam lies from ``disk`` without that tile, (row, col) px. Tiles differ in what the
+        whole-pixel shifts leave, and the jackknife of the centre must not take that for noise.
+    descan : DescanFit or None
+        The polynomial through the bright disks.
+    n_frames, n_frames_total : int
+        Frames added up, and frames in the scan.
+    saturated_fraction : float
+        Part of the frames whose bright disk reaches a ceiling of the counter.
+    """
+
+    sums: Sums
+    tiles: tuple[Sums, ...]
+    tile_drift: tuple[Array, ...]
+    disk: BrightDisk | NoDisk
+    to_detector: tuple[float, float]
+    descan: DescanFit | None
+    n_frames: int
+    n_frames_total: int
+    saturated_fraction: float
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(det_row, det_col) pixels that were valid in most frames and do not stand out from all their neighbours."""
+        return (self.sums.exposure > _MOST_FRAMES * self.n_frames) & ~stray_pixels(self.sums)
+
+
+def stray_pixels(sums: Sums) -> NDArray[np.bool_]:
+    """Return where a single pixel has several times the counts of every neighbour, or none among bright ones.
+
+    Hot and dead pixels that the mask of the detector does not know. The margin of 30 counts is beyond Poisson noise; a
+    grain's spot is wider than a pixel.
+    """
+    ring = np.ones((3, 3), np.bool_)
+    ring[1, 1] = False
+    seen = sums.exposure > 0
+    brightest = ndimage.maximum_filter(np.where(seen, sums.counts, 0.0), footprint=ring, mode="nearest")
+    darkest = ndimage.minimum_filter(np.where(seen, sums.counts, np.inf), footprint=ring, mode="nearest")
+    hot = sums.counts > _HOT * brightest + _SURE_COUNTS
+    dead = (sums.counts == 0) & (darkest > _SURE_COUNTS)
+    return np.asarray(seen & (hot | dead))
+
+
+def single_pattern(pattern: Array) -> Powder:
+    """Wrap one 2-D pattern (det_row, det_col); NaN and negative pixels are invalid."""
+    with np.errstate(invalid="ignore"):
+        valid = np.isfinite(pattern) & (pattern >= 0)
+    sums = Sums(np.where(valid, pattern, 0.0), valid.astype(np.float64))
+    return Powder(sums, (), (), find_bright_disk(sums.counts, valid), (0.0, 0.0), None, 1, 1, 0.0)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known before the pass: where the beam is expected, and where each frame is added."""
+
+    disk: BrightDisk | NoDisk
+    expected: Array
+    shift: NDArray[np.intp]
+    tile: NDArray[np.intp]
+    used: NDArray[np.bool_]
+
+
+def tile_numbers(scan_shape: tuple[int, int], tiles: int) -> NDArray[np.intp]:
+    """Return the tile of every scan position, (n_frames,): n x n tiles, n^2 pieces where the scan is one line."""
+    per_axis = [min(n, tiles) for n in scan_shape]
+    if 1 in scan_shape:
+        per_axis = [1 if n == 1 else min(n, tiles * tiles) for n in scan_shape]
+    row, col = (np.arange(n) * pieces // n for n, pieces in zip(scan_shape, per_axis, strict=True))
+    return np.asarray((row[:, None] * per_axis[1] + col).ravel(), dtype=np.intp)
+
+
+def accumulate(
+    source: FrameSource,
+    *,
+    descan_degree: int,
+    tiles: int,
+    threads: int,
+    world: World,
+    progress: Callable[[int, int], None] | None,
+) -> Powder | None:
+    """Add up the frames of a data set; ``None`` on every rank but the first.
+
+    Parameters
+    ----------
+    source : FrameSource
+        The frames; those whose status is not 0 are left out.
+    descan_degree : int
+        Degree of the polynomial.
+    tiles : int
+        The scan is cut into tiles x tiles.
+    threads, world, progress
+        As for ``stemcal.frames.stream.stream_blocks``.
+    """
+    plan = world.bcast(_plan(source, descan_degree, tiles) if world.rank == 0 else None)
+    positions = np.full((source.n_frames, 2), np.nan)
+    saturated = np.zeros(source.n_frames, np.bool_)
+    per_tile = [Sums.empty(source.frame_shape) for _ in range(int(plan.tile.max()) + 1)]
+
+    def work(frames: NDArray[Any], block: Block) -> tuple[Array, NDArray[np.bool_], dict[int, Sums]]:
+        return _add_block(frames, block, plan, source.valid)
+
+    for block, (centroids, full, sums) in stream_blocks(source, work, threads=threads, world=world, progress=progress):
+        positions[block.start : block.stop] = centroids
+        saturated[block.start : block.stop] = full
+        for tile, added in sums.items():
+            per_tile[tile].add(added)
+    return _finished(source, plan, positions, saturated, per_tile, descan_degree) if world.rank == 0 else None
+
+
+def _plan(source: FrameSource, descan_degree: int, tiles: int) -> _Plan:
+    used = source.frame_status == 0
+    sample = [place for place in evenly_spaced(source.n_frames, _SAMPLE) if used[place]]
+    tile = tile_numbers(source.scan_shape, tiles)
+    frames = np.concatenate([source.read(place, place + 1) for place in sample]) if sample else None
+    disk: BrightDisk | NoDisk = NoDisk("no frame of the data set is whole")
+    if frames is not None:
+        disk = find_bright_disk(frames.mean(axis=0), source.valid)
+    still = np.zeros((source.n_frames, 2))
+    if frames is None or isinstance(disk, NoDisk):
+        return _Plan(disk, still, still.astype(np.intp), tile, used)
+    positions = np.full_like(still, np.nan)
+    positions[sample] = window_centroid(frames, disk.centre_px, disk.radius_px, source.valid)
+    descan = fit_descan(positions, source.scan_shape, descan_degree)
+    expected = still + disk.centre_px if descan is None else descan.fitted_px
+    shift = np.rint(expected - np.rint(expected.mean(axis=0))).astype(np.intp)
+    aligned = Sums.empty(source.frame_shape)
+    for frame, place in zip(frames, sample, strict=True):
+        aligned.add(_shifted(frame, source.valid, 1, shift[place]))
+    # the mean of the raw frames is smeared by the descan: only the aligned one knows the radius
+    sharp = find_bright_disk(aligned.mean, aligned.exposure > 0)
+    return _Plan(sharp if isinstance(sharp, BrightDisk) else disk, expected, shift, tile, used)
+
+
+def _shifted(counts: NDArray[Any], valid: NDArray[np.bool_], n: int, shift: NDArray[np.intp]) -> Sums:
+    """Return ``counts`` and ``n`` times ``valid`` moved by -shift; what leaves the frame is lost."""
+    n_row, n_col = valid.shape
+    out = Sums.empty((n_row, n_col))
+    to, come = zip(*(_overlap(size, int(s)) for size, s in zip(valid.shape, shift, strict=True)), strict=True)
+    out.counts[to] = np.where(valid[come], counts[come], 0)
+    out.exposure[to] = n * valid[come]
+    return out
+
+
+def _overlap(size: int, shift: int) -> tuple[slice, slice]:
+    return slice(max(0, -shift), max(0, min(size, size - shift))), slice(max(0, shift), max(0, min(size, size + shift)))
+
+
+def _add_block(
+    frames: NDArray[Any], block: Block, plan: _Plan, valid: NDArray[np.bool_]
+) -> tuple[Array, NDArray[np.bool_], dict[int, Sums]]:
+    part = slice(block.start, block.stop)
+    used, shift, tile = plan.used[part], plan.shift[part], plan.tile[part]
+    positions = np.full((len(frames), 2), np.nan)
+    saturated = np.zeros(len(frames), np.bool_)
+    if isinstance(plan.disk, BrightDisk):
+        expected = plan.expected[part]
+        positions[used] = window_centroid(frames[used], expected[used], plan.disk.radius_px, valid)
+        saturated = used & _reaches_ceiling(frames, expected.mean(axis=0), plan.disk.radius_px)
+    sums: dict[int, Sums] = {}
+    keys = np.column_stack([tile, shift])
+    for key in np.unique(keys[used], axis=0):
+        chosen = frames[used & (keys == key).all(axis=1)]
+        added = _shifted(chosen.sum(axis=0, dtype=np.float64), valid, len(chosen), key[1:])
+        if int(key[0]) in sums:
+            sums[int(key[0])].add(added)
+        else:
+            sums[int(key[0])] = added
+    return positions, saturated, sums
+
+
+def _reaches_ceiling(frames: NDArray[Any], centre: Array, radius: float) -> NDArray[np.bool_]:
+    """Return in which frames the middle of the disk holds a value at which some counter of the detector stops."""
+    half = max(1, int(radius))
+    row, col = (max(half, round(float(c))) for c in centre)
+    top = frames[:, row - half : row + half + 1, col - half : col + half + 1].max(axis=(1, 2), initial=0)
+    return np.asarray(np.isin(top, _COUNTER_CEILINGS))
+
+
+def _finished(
+    source: FrameSource,
+    plan: _Plan,
+    positions: Array,
+    saturated: NDArray[np.bool_],
+    per_tile: list[Sums],
+    descan_degree: int,
+) -> Powder:
+    total = Sums.empty(source.frame_shape)
+    for sums in per_tile:
+        total.add(sums)
+    kept = [number for number, sums in enumerate(per_tile) if sums.exposure.any()]
+    tiles = tuple(per_tile[number] for number in kept)
+    n_used = int(plan.used.sum())
+    part = float(saturated.sum() / max(n_used, 1))
+    descan = fit_descan(positions, source.scan_shape, descan_degree) if isinstance(plan.disk, BrightDisk) else None
+    if descan is None or isinstance(plan.disk, NoDisk):
+        reason = plan.disk if isinstance(plan.disk, NoDisk) else NoDisk("too few frames have a bright disk")
+        still = tuple(np.zeros(2) for _ in kept)
+        return Powder(total, tiles, still, reason, (0.0, 0.0), None, n_used, source.n_frames, part)
+    left = descan.fitted_px - plan.shift
+    there = left[plan.used].mean(axis=0)
+    drift = tuple(_mean_or_zero(left[plan.used & (plan.tile != number)] - there) for number in kept)
+    middle = np.array([descan.coefficients_row_px[0], descan.coefficients_col_px[0]])
+    disk = BrightDisk(float(there[0]), float(there[1]), plan.disk.radius_px)
+    to_detector = float(middle[0] - there[0]), float(middle[1] - there[1])
+    return Powder(total, tiles, drift, disk, to_detector, descan, n_used, source.n_frames, part)
+
+
+def _mean_or_zero(values: Array) -> Array:
+    return np.asarray(values.mean(axis=0)) if len(values) else np.zeros(2)
