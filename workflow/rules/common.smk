@@ -12,7 +12,9 @@ if not str(config.get("schema", "")).startswith("stemcal/manifest/"):
 DATASETS = config["datasets"]
 SETTINGS = config["settings"]
 MANIFEST = config["path"]
-GROUPS = sorted({entry["group"] for entry in DATASETS.values() if entry["group"]})
+GROUPS = sorted(
+    {entry["group"] for entry in DATASETS.values() if "polar" in entry["stages"]}
+)
 
 NO_MATCH = "$."
 

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="PREFIX",
-        help="output prefix of stemcal polar: PREFIX_polar.json and PREFIX_azimuthal_mean.hspy (and _var) are read",
+        help="output prefix of stemcal polar: PREFIX_polar.json and PREFIX_azimuthal_mean.hspy (and _var) are read; "
+        "the name of the record itself will do",
     )
     parser.add_argument(
         "-o",
@@ -36,7 +37,15 @@ def run(args: argparse.Namespace) -> int:
 
     def action(context: StepContext[NmfSettings]) -> NmfRecord:
         return run_nmf(
-            args.prefixes, args.output, settings=context.settings, source=context.source, progress=context.progress
+            [_prefix(path) for path in args.prefixes],
+            args.output,
+            settings=context.settings,
+            source=context.source,
+            progress=context.progress,
         )
 
     return execute_step(args, "nmf", NmfSettings, Outputs(args.output).record, action)
+
+
+def _prefix(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix("_polar.json"))

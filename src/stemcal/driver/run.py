@@ -141,14 +141,15 @@ def _report_anyway(processing: Path, manifest: Manifest) -> None:
 
 
 def _failures(manifest: Manifest | None, processing: Path) -> set[str]:
+    """Return a line for each data set with a failed step: the first of them, the others follow from it."""
     if manifest is None:
         return set()
-    return {
-        f"{one.dataset}: {stage.stage}: {stage.reason}"
-        for one in dataset_progress(manifest, processing)
-        for stage in one.stages
-        if stage.state == "failed"
-    }
+    lines = set()
+    for one in dataset_progress(manifest, processing):
+        failed = next((stage for stage in one.stages if stage.state == "failed"), None)
+        if failed is not None:
+            lines.add(f"{manifest.datasets[one.dataset].label}: {failed.stage}: {failed.reason}")
+    return lines
 
 
 def _write_run_record(processing: Path, tick: Tick, started: float) -> None:
