@@ -132,8 +132,14 @@ def _environment() -> Environment:
         time=wording.time_text,
         percent=wording.percent_text,
         counted=wording.counted,
+        breakable=breakable,
     )
     return environment
+
+
+def breakable(name: str) -> Markup:
+    """Return ``name``, escaped, that may break after each slash."""
+    return Markup("/<wbr>").join(name.split("/"))
 
 
 def _verbatim(name: str) -> Markup:
