@@ -12,7 +12,7 @@ _WINDOW_IN_WIDTHS = 3
 _MAX_DARK_PART = 0.1
 """Part of a pixel's surroundings that may be dark: a dead column one pixel wide takes 1/15 of a window of 15."""
 _MIN_LIT_PART = 0.125
-"""Part of a line that must have counts on both sides: a gap between two disks on a black ground has them at its neck."""
+"""Part of a line that must have counts on both sides: the gap between two disks on black has them at its neck only."""
 
 
 def find_dead_pixels(sum_pattern: NDArray[Any], *, min_counts: int, max_width_px: int) -> NDArray[np.bool_]:

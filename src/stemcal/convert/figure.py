@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stemcal.figures.panels import AMOUNT, SCAN, SIGNED, circle, empty, image, profile
 from stemcal.figures.style import drawing, literal
 from stemcal.figures.tokens import LIGHT
-from stemcal.formats.container import Sum
+from stemcal.formats.extras import Sum
 from stemcal.records.base import Quality
 from stemcal.records.convert import ConvertResult, VirtualDetectors
 

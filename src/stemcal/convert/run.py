@@ -16,7 +16,8 @@ from stemcal.convert.outcome import conclude, validity
 from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import ScanSums
 from stemcal.errors import DataError
-from stemcal.formats.container import Extras, Layout, Sum, open_container
+from stemcal.formats.container import Layout, open_container
+from stemcal.formats.extras import Extras, Sum
 from stemcal.formats.hspy import Axis
 from stemcal.formats.mask import read_mask
 from stemcal.frames.mib import MibSource, Sidecars

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.convert.detectors import Apertures
-from stemcal.formats.container import Sum
+from stemcal.formats.extras import Sum
 from stemcal.frames.plan import Block
 
 _LOW = np.uint64(0xFFFFFFFF)

@@ -12,37 +12,31 @@ Equal inputs give equal bytes: no times are tracked, and everything is written i
 from __future__ import annotations
 
 import errno
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import IntEnum
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
+from stemcal.formats.extras import Extras, write_extras
 from stemcal.formats.hspy import Axis, begin_signal
 from stemcal.records.atomic import atomic_path
-from stemcal.records.microscope import Microscope
-from stemcal.stages import canonical
 
-_TEXT = h5py.string_dtype()
-
-
-class FrameStatus(IntEnum):
-    """What a scan position holds."""
-
-    OK = 0
-    FLY_BACK = 1
-    SPIKE = 2
-    MISSING = 3
+_METADATA_BYTES_PER_FRAME = 64
+"""Chunk index, frame status and sequence number, with a margin."""
+_METADATA_BYTES = 2**21
+"""Headers, texts and the mask, with a margin."""
+_CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL}
+"""What a file system says that does not reserve space."""
+_ERRNO = re.compile(r"errno = (\d+)")
 
 
 @dataclass(frozen=True)
@@ -70,33 +64,6 @@ class Layout:
     def n_frames(self) -> int:
         """Number of scan positions."""
         return self.shape[0] * self.shape[1]
-
-
-@dataclass(frozen=True)
-class Sum:
-    """One reduction of the frames: an array, its unit and what it is."""
-
-    values: NDArray[Any]
-    unit: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What stands beside the frames; absent parts are None or empty."""
-
-    valid: NDArray[np.bool_] | None = None
-    frame_status: NDArray[np.uint8] | None = None
-    sequence_number: NDArray[np.int64] | None = None
-    sums: Mapping[str, Sum] = field(default_factory=dict)
-    first_header: str | None = None
-    hdr: str | None = None
-    microscope: Microscope | None = None
-    microscope_file: Mapping[str, Any] = field(default_factory=dict)
-    acquired_at: str | None = None
-    identity: Mapping[str, int | float | str | None] = field(default_factory=dict)
-    parameter: str | None = None
-    attributes: Mapping[str, int | float | str | bool] = field(default_factory=dict)
 
 
 class ContainerWriter:
@@ -148,18 +115,61 @@ class ContainerWriter:
         if self._next != expected:
             raise ValueError(f"{self._next} frames were written but the scan has {expected}: write them all first")
         with _named(self._final):
-            _write_extras(self._group.create_group("stemcal"), extras, self._layout.shape)
+            self._check_space(extras)
+            write_extras(self._group.create_group("stemcal"), extras, self._layout.shape)
             self._file.flush()
+
+    def _check_space(self, extras: Extras) -> None:
+        """Fail now if the disk has no room for the rest.
+
+        HDF5 keeps its metadata in memory to the end; where they then cannot be written it neither closes the file nor
+        ends without a crash. Chunks are written at once, so this is the only place where that can happen.
+        """
+        arrays = [one.values.nbytes for one in extras.sums.values()]
+        needed = sum(arrays) + _METADATA_BYTES_PER_FRAME * self._layout.n_frames + _METADATA_BYTES
+        descriptor = self._file.id.get_vfd_handle()
+        size = os.fstat(descriptor).st_size
+        try:
+            os.posix_fallocate(descriptor, size, needed)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+        finally:
+            os.ftruncate(descriptor, size)
 
     def close(self) -> None:
         """Close the file; safe to call again."""
-        self._file.close()
+        with _named(self._final):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._abandon()
+            return
+        try:
+            self.close()
+        except OSError:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Close a file that nobody wants any more.
+
+        HDF5 keeps trying to write what it still has in memory and, where the disk is full, ends in a crash at exit;
+        so it is given the null device to write to.
+        """
+        if not self._file:
+            return
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, self._file.id.get_vfd_handle())
+        os.close(nowhere)
+        with suppress(OSError, RuntimeError):
+            self._file.close()
 
 
 @contextmanager
@@ -174,8 +184,9 @@ def _named(final: Path) -> Iterator[None]:
     """Say which file could not be written and why, in place of HDF5's page of addresses."""
     try:
         yield
-    except OSError as error:
-        number = error.errno or errno.EIO
+    except (OSError, RuntimeError) as error:
+        told = _ERRNO.search(str(error))
+        number = int(told[1]) if told else getattr(error, "errno", None) or errno.EIO
         raise OSError(number, os.strerror(number), str(final)) from error
 
 
@@ -203,93 +214,3 @@ def open_experiment(path: Path) -> tuple[h5py.File, h5py.Group]:
         remedy = "give a file written by `stemcal convert`, or a .hspy file with one signal"
         raise DataError(path, f"holds {len(groups)} signals under /Experiments, not one", remedy)
     return file, groups[0]
-
-
-def read_extras(path: Path, group: h5py.Group) -> Extras:
-    """Read what stands beside the frames of an open experiment; empty for a file that is not ours.
-
-    Raises
-    ------
-    DataError
-        If the microscope metadata of the file do not fit this version.
-    """
-    if "stemcal" not in group:
-        return Extras()
-    ours = group["stemcal"]
-    microscope = dict(ours["microscope"].attrs) if "microscope" in ours else None
-    try:
-        parsed = None if microscope is None else Microscope.model_validate_json(json.dumps(microscope, default=float))
-    except ValidationError as error:
-        raise DataError(path, f"has microscope metadata that do not fit ({error})", "convert it again") from error
-    return Extras(
-        valid=_array(ours, "valid"),
-        frame_status=_flat(ours, "frame_status"),
-        sequence_number=_flat(ours, "sequence_number"),
-        sums={name: _sum(ours["sums"][name]) for name in ours.get("sums", ())},
-        first_header=_text(ours, "first_header"),
-        hdr=_text(ours, "hdr"),
-        microscope=parsed,
-        acquired_at=ours.attrs.get("acquired_at"),
-        identity=json.loads(_text(ours, "identity") or "{}"),
-        parameter=_text(ours, "parameter"),
-        attributes={name: _plain(value) for name, value in ours.attrs.items()},
-    )
-
-
-def _write_extras(group: h5py.Group, extras: Extras, shape: tuple[int, ...]) -> None:
-    for name, value in extras.attributes.items():
-        group.attrs[name] = value
-    if extras.acquired_at is not None:
-        group.attrs["acquired_at"] = extras.acquired_at
-    if extras.valid is not None:
-        _write_array(group, "valid", extras.valid, "detector pixels, True = valid")
-    if extras.frame_status is not None:
-        meaning = ", ".join(f"{status.value} {status.name.lower().replace('_', '-')}" for status in FrameStatus)
-        _write_array(group, "frame_status", extras.frame_status.reshape(shape[:2]), meaning)
-    if extras.sequence_number is not None:
-        numbers = extras.sequence_number.reshape(shape[:2])
-        _write_array(group, "sequence_number", numbers, "the detector's own count of frames")
-    sums = group.create_group("sums")
-    for name, reduction in extras.sums.items():
-        _write_array(sums, name, reduction.values, reduction.description).attrs["unit"] = reduction.unit
-    texts = {"first_header": extras.first_header, "hdr": extras.hdr, "parameter": extras.parameter}
-    for name, text in texts.items():
-        if text is not None:
-            group.create_dataset(name, data=text, dtype=_TEXT)
-    group.create_dataset("identity", data=canonical(dict(extras.identity)), dtype=_TEXT)
-    if extras.microscope is not None:
-        _write_attributes(group.create_group("microscope"), extras.microscope.model_dump(exclude_none=True))
-    _write_attributes(group.create_group("microscope_file"), extras.microscope_file)
-
-
-def _write_attributes(group: h5py.Group, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        group.attrs[name] = json.dumps(value) if isinstance(value, list) else value
-
-
-def _write_array(group: h5py.Group, name: str, values: NDArray[Any], description: str) -> h5py.Dataset:
-    dataset = group.create_dataset(name, data=values)
-    dataset.attrs["description"] = description
-    return dataset
-
-
-def _array(group: h5py.Group, name: str) -> NDArray[Any] | None:
-    return group[name][()] if name in group else None
-
-
-def _flat(group: h5py.Group, name: str) -> NDArray[Any] | None:
-    array = _array(group, name)
-    return None if array is None else array.reshape(-1)
-
-
-def _text(group: h5py.Group, name: str) -> str | None:
-    return str(group[name].asstr()[()]) if name in group else None
-
-
-def _sum(dataset: h5py.Dataset) -> Sum:
-    return Sum(dataset[()], str(dataset.attrs["unit"]), str(dataset.attrs["description"]))
-
-
-def _plain(value: Any) -> int | float | str | bool:
-    plain: int | float | str | bool = value.item() if isinstance(value, np.generic) else value
-    return plain

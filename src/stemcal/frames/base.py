@@ -31,7 +31,7 @@ class BaseSource:
     valid : ndarray of bool or None
         (det_row, det_col), True = valid; all valid if None.
     frame_status : ndarray of uint8 or None
-        (n_frames,), values of `stemcal.formats.container.FrameStatus`; all ok if None.
+        (n_frames,), values of `stemcal.formats.extras.FrameStatus`; all ok if None.
     microscope : Microscope or None
         What the microscope wrote.
     acquired_at : str or None

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
-from stemcal.formats.container import Extras, open_experiment, read_extras
+from stemcal.formats.container import open_experiment
+from stemcal.formats.extras import Extras, read_extras
 from stemcal.frames.base import BaseSource, Identity, given_shape, stack_shape
 
 _COMPRESSION_VALUE = 4
