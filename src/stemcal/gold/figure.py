@@ -13,8 +13,8 @@ from scipy import ndimage
 from stemcal.figures.panels import PATTERN, empty, image, outline
 from stemcal.figures.style import drawing, literal
 from stemcal.figures.tokens import LIGHT, SERIES
-from stemcal.gold.measure import Attempt, Calibration, ring_points
-from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, round_radius
+from stemcal.gold.measure import Attempt, Calibration
+from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_points, round_radius
 from stemcal.gold.pattern import Powder
 from stemcal.records.gold import GoldRecord, GoldResult
 

@@ -220,22 +220,27 @@ def neighbour_sample(annulus: Annulus, q: Array, centre: Array, data: Array, roo
     return Sample(geometry, harmonics(annulus, joint, root_weight), _mean_amplitudes(state))
 
 
+def _information(state: State) -> Array:
+    """Return (N_SECTORS, n_rings) weights for averages over the sectors: one that sees a ring's edge counts little."""
+    return np.stack([np.where(solver.sees, solver.information, 0.0) for solver in state.solvers])
+
+
 def _mean_amplitudes(state: State) -> Array:
     """Average over the sectors that see a ring; 0 for one that none sees."""
-    seen = np.isfinite(state.amplitudes)
-    return np.asarray(np.nan_to_num(state.amplitudes).sum(axis=0) / np.maximum(seen.sum(axis=0), 1))
+    weight = _information(state)
+    return np.asarray((weight * np.nan_to_num(state.amplitudes)).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-300))
 
 
 def amplitude_noise(state: State) -> Array:
     """Return the standard deviation of the mean amplitudes for unit weighted noise, (n_rings,); inf where unseen."""
-    n_rings = state.amplitudes.shape[1]
-    variance, seen = np.zeros(n_rings), np.zeros(n_rings)
-    for solver in state.solvers:
-        is_ring = solver.active < n_rings
-        variance[solver.active[is_ring]] += (solver.to_coefficients[is_ring] ** 2).sum(axis=1)
-        seen += solver.sees
-    # a sector whose ring was taken out says nothing on the noise: the others stand for it
-    kept = np.isfinite(state.amplitudes) & (np.nan_to_num(state.amplitudes) > 0)
-    n_kept = kept.sum(axis=0)
+    weight = _information(state)
+    variance, known = np.zeros(weight.shape[1]), np.zeros(weight.shape[1])
+    for solver, share in zip(state.solvers, weight, strict=True):
+        is_ring = solver.active < share.size
+        rings = solver.active[is_ring]
+        variance[rings] += share[rings] ** 2 * (solver.to_coefficients[is_ring] ** 2).sum(axis=1)
+        known[rings] += share[rings] ** 2
+    # a sector whose ring came out negative says nothing on the noise: the others stand for it
+    total, squares = weight.sum(axis=0), (weight**2).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(n_kept > 0, np.sqrt(variance / n_kept / np.maximum(seen, 1)), np.inf)
+        return np.where(known > 0, np.sqrt(variance * squares / known) / total, np.inf)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stemcal.gold.centre import symmetric_centre
 from stemcal.gold.joint import Rings, fit_rings, jackknife_covariance, start_geometry
-from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array
+from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_coverage
 from stemcal.gold.pattern import Powder
 from stemcal.gold.search import Search, find_comb, sector_profiles
 from stemcal.gold.settings import GoldSettings
 from stemcal.optics.disk import BrightDisk
-from stemcal.optics.ellipse import ratio_and_angle, strain_matrix
+from stemcal.optics.ellipse import ratio_and_angle
 from stemcal.optics.rings import cubic_rings
 from stemcal.optics.wavelength import projected_q, wavelength_angstrom
 
@@ -24,12 +23,12 @@ _FIT_RINGS = 27
 _INNER_PX = 8.0
 _SMALLEST_WIDTH_PX = 1.2
 _ANY_SCALE = (1.0, 1e6)
-_FULL_TURN_SAMPLES = 720
 _UNKNOWN_ANGLE_DEG = 180 / np.sqrt(12)
 """Standard deviation of an angle that may be anything in half a turn."""
 _LARGEST_DRIFT = 0.05
 _SIGNIFICANT = 4.0
-_ALWAYS_STRONG = ((1, 1, 1), (2, 2, 0), (3, 1, 1))
+_ALWAYS_STRONG = ((1, 1, 1), (2, 0, 0), (2, 2, 0), (3, 1, 1))
+"""Silicon and germanium have gold's comb but for 200."""
 
 
 @dataclass(frozen=True)
@@ -172,14 +171,12 @@ def _on_detector(q: list[float], optics: Optics) -> Array:
 
 def _judge_search(search: Search | None, optics: Optics, settings: GoldSettings) -> Refusal | None:
     if search is None:
-        known = optics.nominal_camera_length_m is not None and optics.voltage_kv is not None
-        where = "at this camera length" if known else "at any camera length"
-        return Refusal("no_range", f"the detector cannot hold three gold rings {where}")
+        return Refusal("no_range", f"the detector cannot hold three gold rings {_where(optics, settings)}")
     best, other = search.best, search.runner_up
     if best.score < settings.min_score:
         message = (
-            f"no gold rings: the best comb of rings correlates to {best.score:.2f} with the pattern, "
-            f"below {settings.min_score:.2f}"
+            f"no gold rings {_where(optics, settings)}: the best comb of rings correlates to {best.score:.2f} with the "
+            f"pattern, below {settings.min_score:.2f}"
         )
         return Refusal("no_rings", message, best.score, settings.min_score)
     if other is not None and other.score > settings.max_runner_up * best.score:
@@ -189,6 +186,14 @@ def _judge_search(search: Search | None, optics: Optics, settings: GoldSettings)
         )
         return Refusal("ambiguous_scale", message, other.score / best.score, settings.max_runner_up)
     return None
+
+
+def _where(optics: Optics, settings: GoldSettings) -> str:
+    nominal = optics.nominal_camera_length_m
+    if nominal is None or optics.voltage_kv is None:
+        return "at any camera length"
+    low, high = nominal * settings.camera_length_ratio_min, nominal * settings.camera_length_ratio_max
+    return f"at effective camera lengths of {low:.3g} to {high:.3g} m"
 
 
 def _judge_fit(fitted: Rings | None, search: Search) -> Refusal | None:
@@ -268,21 +273,6 @@ def _ring_results(powder: Powder, fitted: Rings, settings: GoldSettings) -> tupl
             RingResult(ring.hkl, ring.q_per_angstrom, radius, Measured(amplitude, sigma), residual, coverage, used)
         )
     return tuple(results)
-
-
-def ring_points(geometry: Array, radius_px: float) -> tuple[Array, Array]:
-    """Return (rows, cols) of a fitted ring of round radius ``radius_px``, each (720,)."""
-    turn = np.linspace(0, 2 * np.pi, _FULL_TURN_SAMPLES, endpoint=False)
-    matrix = strain_matrix(float(geometry[E1]), float(geometry[E2]))
-    points = matrix @ (radius_px * np.stack([np.sin(turn), np.cos(turn)]))
-    return geometry[ROW] + points[0], geometry[COL] + points[1]
-
-
-def ring_coverage(usable: NDArray[np.bool_], geometry: Array, radius_px: float) -> float:
-    """Return the part of a ring that lies on usable pixels (det_row, det_col)."""
-    rows, cols = (np.rint(axis).astype(np.intp) for axis in ring_points(geometry, radius_px))
-    inside = (rows >= 0) & (rows < usable.shape[0]) & (cols >= 0) & (cols < usable.shape[1])
-    return float(usable[rows[inside], cols[inside]].sum() / rows.size)
 
 
 def _harmonics(fitted: Rings) -> tuple[Measured, Measured]:

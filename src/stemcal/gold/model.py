@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 from scipy.special import i0e, i1e
 
-from stemcal.optics.ellipse import correction_matrix
+from stemcal.optics.ellipse import correction_matrix, strain_matrix
 
 Array = NDArray[np.float64]
 
@@ -28,6 +28,7 @@ ROW, COL, E1, E2, LOG_SCALE, LOG_WIDTH, LOG_SPREAD = range(N_GEOMETRY)
 _REACH = 6.0
 """A ring is zero beyond this many standard deviations: 1e-8 of its peak."""
 _STEP = 1e-5
+_FULL_TURN_SAMPLES = 720
 _NEGLIGIBLE = 1e-6
 _SINGULAR = 1e-10
 
@@ -101,6 +102,21 @@ def make_annulus(
     return Annulus(rows[chosen], cols[chosen], index[chosen], bounds, background)
 
 
+def ring_points(geometry: Array, radius_px: float) -> tuple[Array, Array]:
+    """Return (rows, cols) of a fitted ring of round radius ``radius_px``, each (720,)."""
+    turn = np.linspace(0, 2 * np.pi, _FULL_TURN_SAMPLES, endpoint=False)
+    matrix = strain_matrix(float(geometry[E1]), float(geometry[E2]))
+    points = matrix @ (radius_px * np.stack([np.sin(turn), np.cos(turn)]))
+    return geometry[ROW] + points[0], geometry[COL] + points[1]
+
+
+def ring_coverage(usable: NDArray[np.bool_], geometry: Array, radius_px: float) -> float:
+    """Return the part of a ring that lies on usable pixels (det_row, det_col)."""
+    rows, cols = (np.rint(axis).astype(np.intp) for axis in ring_points(geometry, radius_px))
+    inside = (rows >= 0) & (rows < usable.shape[0]) & (cols >= 0) & (cols < usable.shape[1])
+    return float(usable[rows[inside], cols[inside]].sum() / rows.size)
+
+
 @dataclass(frozen=True)
 class RingShape:
     """Profiles of the rings at the pixels of an annulus and their derivatives, each (n, n_rings)."""
@@ -170,6 +186,8 @@ class SectorSolver:
         (n_sector, n_active) unweighted.
     sees : numpy.ndarray
         (n_rings,) True where the sector has pixels on the ring.
+    information : numpy.ndarray
+        (n_rings,) weight of what the sector sees of each ring: the squared norm of its weighted profile.
     """
 
     basis: Array
@@ -177,6 +195,7 @@ class SectorSolver:
     active: NDArray[np.intp]
     design: Array
     sees: NDArray[np.bool_]
+    information: Array
 
     def coefficients(self, weighted_data: Array) -> Array:
         """Return the coefficients of the active columns for weighted data (n_sector,)."""
@@ -203,7 +222,7 @@ def solve_sectors(annulus: Annulus, shape: RingShape, data: Array, root_weight: 
         norm = np.sqrt((weighted**2).sum(axis=0))
         seen = norm > _NEGLIGIBLE * max(1e-300, float(norm.max(initial=0.0)))
         active, basis, solve = _not_negative(weighted, norm, seen, data[part] * root_weight[part], n_rings)
-        solvers.append(SectorSolver(basis, solve, active, design[:, active], seen[:n_rings]))
+        solvers.append(SectorSolver(basis, solve, active, design[:, active], seen[:n_rings], norm[:n_rings] ** 2))
     return solvers
 
 

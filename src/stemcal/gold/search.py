@@ -85,6 +85,9 @@ def sector_profiles(
     total = np.bincount(flat, pattern[usable], minlength=size).reshape(_SECTORS, n_radii)
     mean = total / np.maximum(weight, 1)
     inner = int(np.ceil(inner_px))
+    # behind a beam stop there is nothing to look at
+    in_view = np.flatnonzero((weight[:, inner:] > 0).sum(axis=0) >= _SECTORS / 2)
+    inner += int(in_view.min(initial=n_radii)) if in_view.size else 0
     seen = mean[:, inner:][weight[:, inner:] > 0]
     floor = 0.25 * float(np.median(seen)) if seen.size else 0.0
     log_counts = np.log(np.maximum(mean + floor, 1e-12 + 1e-6 * float(mean.max(initial=0.0))))

@@ -16,6 +16,9 @@ _CONTRAST = 3.0
 _SMALLEST_AREA_PX = 4
 _LARGEST_PART = 0.3
 _ATTEMPTS = 20
+_DARK_MIDDLE = 0.3
+_LEAST_FILLED = 0.25
+"""A disk drawn out by the descan to three times its width still fills 0.4 of the circle around it."""
 _LEAST_PASSES = 2
 _MOST_PASSES = 12
 _STAYS_PX = 1e-3
@@ -47,9 +50,9 @@ def find_bright_disk(
 ) -> BrightDisk | NoDisk:
     """Find the bright-field disk of a mean pattern.
 
-    The brightest connected patch above half its own level, larger than a hot pixel, clear of the frame edge and at
-    least three times as bright as the median of the pattern. The radius is that of a circle of the same area, the
-    centre a centroid over the disk and its surroundings.
+    The brightest connected patch above half its own level, larger than a hot pixel, not hollow, clear of the frame
+    edge and at least three times as bright as the median of the pattern. The radius is that of a circle of the same
+    area, the centre a centroid over the disk and its surroundings.
 
     Parameters
     ----------
@@ -76,7 +79,7 @@ def find_bright_disk(
             )
         patch = _patch_at_maximum(smooth, level)
         if np.count_nonzero(patch & usable) >= _SMALLEST_AREA_PX:
-            return _measured(mean_pattern, usable, patch)
+            return _hollow(smooth, patch, level) or _measured(mean_pattern, usable, patch)
         smooth = np.where(ndimage.binary_dilation(patch, iterations=2), floor, smooth)
     return NoDisk(f"{_ATTEMPTS} bright patches are all smaller than {_SMALLEST_AREA_PX} px: hot pixels, no disk")
 
@@ -92,6 +95,17 @@ def _smoothed(pattern: NDArray[np.floating[Any]], usable: NDArray[np.bool_]) -> 
 def _patch_at_maximum(smooth: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
     labels, _ = ndimage.label(smooth > _LEVEL * level)
     return np.asarray(labels == labels[np.unravel_index(int(smooth.argmax()), smooth.shape)])
+
+
+def _hollow(smooth: NDArray[np.float64], patch: NDArray[np.bool_], level: float) -> NoDisk | None:
+    """Refuse what shines around a beam stop: its middle is dark, or it is a crescent far from filling its circle."""
+    rows, cols = np.nonzero(patch)
+    row, col = rows.mean(), cols.mean()
+    middle = float(smooth[round(float(row)), round(float(col))])
+    reach = float(np.hypot(rows - row, cols - col).max()) + 0.5
+    if middle < _DARK_MIDDLE * level or rows.size < _LEAST_FILLED * math.pi * reach**2:
+        return NoDisk("the brightest patch is hollow or a crescent: a beam stop hides the disk")
+    return None
 
 
 def _measured(
