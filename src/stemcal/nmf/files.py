@@ -56,12 +56,14 @@ def read_member(dataset: str, prefix: Path, quantity: Quantity) -> Member | Left
 
 
 def _disk_radius(prefix: Path, pixel_size: float) -> float | None:
-    """Return the radius of the bright disk in 1/angstrom if the conversion left a record beside the profiles."""
+    """Return the radius of the bright disk in 1/angstrom if the conversion found it and left its record here."""
     path = prefix.with_name(f"{prefix.name}_convert.json")
     if not path.is_file():
         return None
     result = read_record(path, ConvertRecord).result
-    return result.virtual_detectors.disk_radius_px.value * pixel_size if result else None
+    if result is None or result.virtual_detectors is None:
+        return None
+    return result.virtual_detectors.disk_radius_px.value * pixel_size
 
 
 def read_profiles(member: Member, quantity: Quantity) -> FloatArray:

@@ -43,6 +43,6 @@ def picture(path: Path, width_px: int) -> Picture | None:
         height = max(1, round(image.height * width_px / image.width))
         image = image.resize((width_px, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, format="WEBP", quality=_WEBP_QUALITY, method=4)
+    image.save(buffer, format="WEBP", quality=_WEBP_QUALITY, method=2)
     uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(uri, image.width, image.height)
