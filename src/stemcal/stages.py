@@ -106,8 +106,8 @@ STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
     "convert": Stage(1, (), ("raw",), _streaming(1, 120), 150.0),
     "gold": Stage(1, ("convert",), ("raw",), _streaming(1, 60), 100.0),
-    "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 120), 100.0),
-    "polar": Stage(1, ("calibration",), ("raw",), _streaming(2, 9000), 20.0),
+    "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0),
+    "polar": Stage(1, ("calibration",), ("raw",), _streaming(2, 200), 20.0),
     "nmf": Stage(1, (), ("members",), _fixed(3000), 1e9),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
 }

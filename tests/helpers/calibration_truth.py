@@ -84,7 +84,11 @@ def gold_record(verdict: str = "pass", **changes: Any) -> GoldRecord:
             runner_up_score=None,
         ),
         ring_width_px=1.2,
+        bright_disk_radius_px=4.0,
+        threefold_distortion=Quantity(value=0.0, sigma=1e-4, unit="1"),
+        fourfold_distortion=Quantity(value=0.0, sigma=1e-4, unit="1"),
         reduced_chi_square=1.0,
+        reduced_chi_square_without_rings=9.0,
         n_patterns=1,
         n_resampling_blocks=1,
     )

@@ -48,15 +48,16 @@ class RingOperator:
 
     Attributes
     ----------
-    weights : scipy.sparse.csr_matrix
-        (n_bins, n_pixels) float64.
+    weights : scipy.sparse.csc_matrix
+        (n_bins, n_pixels) float64, by columns: a product then reads the frames once, in order, and adds into the few
+        rows of the result, which is three times as fast as by rows.
     area : ndarray
         (n_bins,) valid area W 1 in px; 0 where the ring has no valid pixel.
     n_effective : ndarray
         (n_bins,) effective number of pixels (W 1)^2 / (W^2 1); 0 where there is none.
     """
 
-    weights: sparse.csr_matrix
+    weights: sparse.csc_matrix
     area: NDArray[np.float64]
     n_effective: NDArray[np.float64]
 
@@ -101,41 +102,47 @@ def ring_operator(geometry: Geometry, centre_px: tuple[float, float]) -> RingOpe
     """
     first, counts = _share_out(_sample_bins(geometry, centre_px))
     n_bins, n_pixels = geometry.grid.n_bins, geometry.valid.size
-    bins = first + np.arange(len(counts), dtype=np.int32)[:, None]
-    pixels = np.broadcast_to(np.arange(n_pixels, dtype=np.int32), bins.shape)
-    keep = (counts > 0) & (bins < n_bins) & geometry.valid.ravel()
+    bins = first[:, None] + np.arange(counts.shape[1], dtype=np.int32)
+    keep = (counts > 0) & (bins < n_bins) & geometry.valid.reshape(-1, 1)
     rows, shares = bins[keep], counts[keep] / geometry.subsamples**2
-    weights = sparse.csr_matrix((shares, (rows, pixels[keep])), shape=(n_bins, n_pixels))
+    ends = np.zeros(n_pixels + 1, np.int32)
+    np.cumsum(np.count_nonzero(keep, axis=1), out=ends[1:])
+    weights = sparse.csc_matrix((shares, rows, ends), shape=(n_bins, n_pixels))
     area = np.bincount(rows, weights=shares, minlength=n_bins).astype(np.float64)
     squares = np.bincount(rows, weights=shares**2, minlength=n_bins).astype(np.float64)
     n_effective = np.divide(area**2, squares, out=np.zeros(n_bins), where=squares > 0)
     return RingOperator(weights, area, n_effective)
 
 
-def _sample_bins(geometry: Geometry, centre_px: tuple[float, float]) -> NDArray[np.int32]:
-    """Return the bin of every sample point, (subsamples^2, n_pixels)."""
+def _sample_bins(geometry: Geometry, centre_px: tuple[float, float]) -> NDArray[np.int16]:
+    """Return the bin of every sample point, (subsamples^2, n_pixels).
+
+    The squared radius is added up in float32: it moves the edge of a bin by some 1e-5 px and takes half the time.
+    """
     n = geometry.subsamples
-    metric = geometry.matrix.T @ geometry.matrix
-    row = np.arange(geometry.valid.shape[0])[:, None] - centre_px[0]
-    col = np.arange(geometry.valid.shape[1])[None, :] - centre_px[1]
+    metric = geometry.matrix.T @ geometry.matrix / geometry.grid.bin_width_px**2
     offsets = (np.arange(n) + 0.5) / n - 0.5
-    bins = np.empty((n * n, geometry.valid.size), np.int32)
+    n_rows, n_cols = geometry.valid.shape
+    bins = np.empty((n * n, n_rows * n_cols), np.int16)
     for index in range(n * n):
-        r, c = row + offsets[index // n], col + offsets[index % n]
-        square = metric[0, 0] * r**2 + (2 * metric[0, 1] * r) * c + metric[1, 1] * c**2
-        bins[index] = (np.sqrt(square) / geometry.grid.bin_width_px).ravel()
+        row = np.arange(n_rows)[:, None] - centre_px[0] + offsets[index // n]
+        col = np.arange(n_cols)[None, :] - centre_px[1] + offsets[index % n]
+        square = (2 * metric[0, 1] * row).astype(np.float32) * col.astype(np.float32)
+        square += (metric[0, 0] * row**2).astype(np.float32)
+        square += (metric[1, 1] * col**2).astype(np.float32)
+        bins[index] = np.sqrt(square, out=square).ravel()
     return bins
 
 
-def _share_out(bins: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-    """Return the first bin of each pixel (n_pixels,) and the points in it and in the next ones, (span, n_pixels).
+def _share_out(bins: NDArray[np.int16]) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+    """Return the first bin of each pixel (n_pixels,) and the points in it and in the next ones, (n_pixels, span).
 
     Counting from each pixel's own first bin needs no sort: a pixel spans only a few bins.
     """
     first = bins.min(axis=0)
-    local = bins - first
-    counts = np.stack([np.count_nonzero(local == step, axis=0) for step in range(int(local.max()) + 1)])
-    return first, counts.astype(np.int16)
+    local = (bins - first).astype(np.uint8)
+    counts = [(local == step).sum(axis=0, dtype=np.uint16) for step in range(int(local.max()) + 1)]
+    return first.astype(np.int32), np.stack(counts, axis=1)
 
 
 def choose_n_bins(

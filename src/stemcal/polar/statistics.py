@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stemcal.polar.operator import Key, OperatorCache, RingOperator
 
-_BATCH_BYTES = 4 * 2**20
-"""Frames are worked on in batches that stay in the cache of a core: larger ones are up to twice as slow."""
+_BATCH_FRAMES = 16
+"""Frames that go through the operator together: enough to use each weight often, few enough for the caches."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,11 @@ def block_statistics(
     """
     result = RingStatistics.missing(len(frames), n_bins)
     flat = frames.reshape(len(frames), -1)
-    batch = max(1, _BATCH_BYTES // (8 * flat.shape[1]))
     for key in sorted({(int(row), int(col)) for row, col in keys[usable]}):
         operator = cache.get(key)
         members = np.flatnonzero(usable & (keys == key).all(axis=1))
-        for start in range(0, len(members), batch):
-            chosen = members[start : start + batch]
+        for start in range(0, len(members), _BATCH_FRAMES):
+            chosen = members[start : start + _BATCH_FRAMES]
             _fill(result, chosen, flat, operator, min_effective_pixels)
     return result
 
