@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from stemcal.records.atomic import read_record
 from stemcal.records.failure import FailureRecord
-from stemcal.records.manifest import Dataset
-from stemcal.records.progress import Found, count_states, dataset_progress, judge
+from stemcal.records.manifest import Dataset, Manifest
+from stemcal.records.progress import Found, count_states, dataset_progress, judge, look
 from stemcal.stages import digest, parameter
 
 SETTINGS: dict[str, dict[str, object]] = {"polar": {"bin_width_px": 1.0}}
@@ -92,6 +93,12 @@ def test_a_file_that_is_not_ready_keeps_the_word_of_discovery(verdict: str) -> N
     assert (progress.state, progress.reason) == (verdict, "because")
 
 
+def test_a_held_one_gives_the_cause_and_not_what_follows_from_it() -> None:
+    found = {**ALL, "calibration": made("calibration", "fail", "no reference fits"), "polar": refused("polar")}
+    progress = judge(dataset(verdict="held", reason="polar refused it: no calibration", stages=()), found, SETTINGS)
+    assert (progress.state, progress.reason) == ("held", "calibration: no reference fits")
+
+
 def test_an_archived_one_is_archived_with_what_it_has() -> None:
     progress = judge(dataset(verdict="archived", reason="its raw file is gone", stages=()), ALL, SETTINGS)
     assert progress.state == "archived"
@@ -99,8 +106,6 @@ def test_an_archived_one_is_archived_with_what_it_has() -> None:
 
 
 def test_an_unreadable_record_is_said(tmp_path) -> None:
-    from stemcal.records.progress import look
-
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "a_convert.json").write_text("{")
     found = look(tmp_path, "a/a", "convert")
@@ -110,9 +115,6 @@ def test_an_unreadable_record_is_said(tmp_path) -> None:
 
 
 def test_the_session_by_hand(hand_made) -> None:
-    from stemcal.records.atomic import read_record
-    from stemcal.records.manifest import Manifest
-
     progress = dataset_progress(read_record(hand_made.manifest(), Manifest), hand_made.processing)
     assert count_states(progress) == {
         "failed": 1, "held": 1, "rejected": 1, "incomplete": 1, "growing": 1, "waiting": 1, "done": 3, "archived": 1,

@@ -10,12 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from stemcal.errors import DataError
 from stemcal.records.atomic import read_record
 from stemcal.records.session import SessionRecord
 from stemcal.report.page import headline
-from stemcal.report.pictures import picture, width_for
+from stemcal.report.pictures import picture, thumbnail, width_for
 from stemcal.report.run import run_report
 
 
@@ -155,6 +156,13 @@ def test_figures_shrink_as_they_get_many() -> None:
     assert widths == sorted(widths, reverse=True)
     assert widths[0] >= 1100
     assert widths[-1] >= 500
+
+
+def test_the_preview_is_the_upper_row_of_an_overview(tmp_path: Path) -> None:
+    for name, size in (("two_rows", (800, 400)), ("one_row", (800, 200))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    assert thumbnail(tmp_path / "two_rows.png").height == thumbnail(tmp_path / "one_row.png").height
+    assert thumbnail(tmp_path / "absent.png") is None
 
 
 def test_a_picture_keeps_its_proportions(hand_made) -> None:

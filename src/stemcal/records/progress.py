@@ -198,11 +198,14 @@ def _is_stale(found: Found, wanted: str | None) -> bool:
 
 
 def _sum_up(dataset: Dataset, stages: Sequence[StageProgress]) -> tuple[DatasetState, str]:
+    # The first step that failed is the cause; what the steps behind it say follows from it.
+    failed = next((f"{stage.stage}: {stage.reason}" for stage in stages if stage.state == "failed"), None)
+    if dataset.verdict == "held":
+        return "held", failed or dataset.reason
     if dataset.verdict != "ready" and dataset.verdict != "archived":
         return dataset.verdict, dataset.reason
-    failed = next((stage for stage in stages if stage.state == "failed"), None)
     if failed is not None:
-        return "failed", f"{failed.stage}: {failed.reason}"
+        return "failed", failed
     if dataset.verdict == "archived":
         return "archived", dataset.reason
     waiting = [stage.stage for stage in stages if stage.state == "waiting"]

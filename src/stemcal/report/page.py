@@ -13,7 +13,7 @@ from stemcal.figures.tokens import DARK, LIGHT
 from stemcal.records.progress import DatasetState
 from stemcal.records.session import SessionDataset, SessionFactorisation, SessionFigure, SessionRecord, SessionResult
 from stemcal.report import wording
-from stemcal.report.pictures import THUMBNAIL_WIDTH_PX, Picture, picture, width_for
+from stemcal.report.pictures import Picture, picture, thumbnail, width_for
 
 _HERE = Path(__file__).parent
 
@@ -65,8 +65,14 @@ class Row:
 
     anchor: str
     facts: SessionDataset
-    thumbnail: Picture | None
+    preview: Picture | None
     figures: tuple[Shown, ...]
+
+    @property
+    def calibration_note(self) -> str | None:
+        """Why it was calibrated so; nothing where a failed calibration is the state's own reason."""
+        refused = any(step.stage == "calibration" and step.state == "failed" for step in self.facts.stages)
+        return None if refused else self.facts.calibration_reason
 
     @property
     def badge(self) -> str:
@@ -149,8 +155,8 @@ def _verbatim(name: str) -> Markup:
 
 def _row(number: int, facts: SessionDataset, processing: Path, width_px: int) -> Row:
     overview = next((figure for figure in facts.figures if figure.stage == "convert"), None)
-    thumbnail = picture(processing / overview.path, THUMBNAIL_WIDTH_PX) if overview else None
-    return Row(f"d{number}", facts, thumbnail, _shown(facts.figures, facts.label, processing, width_px))
+    preview = thumbnail(processing / overview.path) if overview else None
+    return Row(f"d{number}", facts, preview, _shown(facts.figures, facts.label, processing, width_px))
 
 
 def _group_figures(one: SessionFactorisation, processing: Path, width_px: int) -> tuple[Shown, ...]:

@@ -18,6 +18,7 @@ from stemcal.records.session import (
     SessionResult,
 )
 from stemcal.report.collect import Collected, Group, Records
+from stemcal.report.wording import counted
 
 _ATTENTION: tuple[DatasetState, ...] = ("failed", "held", "rejected", "incomplete")
 
@@ -47,7 +48,11 @@ def summarise(collected: Collected) -> SessionResult:
 def session_verdict(result: SessionResult) -> tuple[Verdict, tuple[Flag, ...]]:
     """Return the worst verdict in the session and one flag per state that needs a person."""
     flags = tuple(
-        Flag(name=state, value=float(result.counts[state]), message=f"{result.counts[state]} data sets are {state}")
+        Flag(
+            name=state,
+            value=float(result.counts[state]),
+            message=f"{counted(result.counts[state], 'data set')} {state}",
+        )
         for state in _ATTENTION
         if result.counts.get(state)
     )
