@@ -123,13 +123,15 @@ def fit_descan(
     degree = min(degree, *(n - 1 for n in scan_shape if n > 1)) if max(scan_shape) > 1 else 0
     basis = scan_basis(scan_shape, degree)
     finite = np.isfinite(positions_px).all(axis=1)
-    if finite.sum() < basis.shape[1]:
+    # a single line leaves the terms in v at zero; least squares of least norm then keeps their coefficients there
+    needed = int(basis.any(axis=0).sum())
+    if finite.sum() < needed:
         return None
     used = finite & _near(positions_px - np.median(positions_px[finite], axis=0), finite, 3 * cut_sigma)
     for _ in range(_ROUNDS):
         coefficients = np.linalg.lstsq(basis[used], positions_px[used], rcond=None)[0]
         kept = finite & _near(positions_px - basis @ coefficients, used, cut_sigma)
-        if kept.sum() < basis.shape[1] or np.array_equal(kept, used):
+        if kept.sum() < needed or np.array_equal(kept, used):
             break
         used = kept
     fitted = basis @ coefficients
