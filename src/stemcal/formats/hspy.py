@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.errors import DataError
-from stemcal.records.atomic import atomic_path
+from stemcal.formats.hdf5 import create_hdf5, named_errors
 
 FORMAT_VERSION = "3.3"
 UNNAMED = "__unnamed__"
@@ -114,7 +114,8 @@ def _write(
     title: str,
     metadata: Metadata | None,
 ) -> None:
-    with open_writer(path, data.shape, data.dtype, axes, n_signal_axes, title=title, metadata=metadata) as dataset:
+    opened = open_writer(path, data.shape, data.dtype, axes, n_signal_axes, title=title, metadata=metadata)
+    with opened as dataset, named_errors(path):
         dataset[...] = data
 
 
@@ -161,7 +162,7 @@ def open_writer(
     """
     if len(axes) != len(shape):
         raise ValueError(f"{len(axes)} axes for an array of shape {tuple(shape)}: give one axis per dimension")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with create_hdf5(path) as file:
         group = begin_signal(file, shape, axes, n_signal_axes, title=title, metadata=metadata)
         yield group.create_dataset("data", **_layout(shape, dtype, n_signal_axes))
 

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from stemcal.formats.hdf5 import create_hdf5, named_errors
 from stemcal.formats.hspy import Axis, open_writer
 from stemcal.polar.rows import excess_variance, standard_error
 from stemcal.polar.statistics import RingStatistics
-from stemcal.records.atomic import atomic_path
 
 Q_UNITS = "1/Å"
 
@@ -120,7 +120,7 @@ def open_store(paths: PolarPaths, layout: Layout, origin_px: NDArray[np.float64]
             "mean": stack.enter_context(_signal(paths.mean, layout, "mean")),
             "variance": stack.enter_context(_signal(paths.variance, layout, "variance")),
         }
-        file = stack.enter_context(h5py.File(stack.enter_context(atomic_path(paths.full)), "w"))
+        file = stack.enter_context(create_hdf5(paths.full))
         arrays = _create(file, layout, origin_px)
 
         def store(first_row: int, rows: RingStatistics) -> None:
@@ -128,9 +128,11 @@ def open_store(paths: PolarPaths, layout: Layout, origin_px: NDArray[np.float64]
             for name, (_, _, derive) in _ARRAYS.items():
                 values = np.asarray(derive(rows, layout.counts_per_electron), np.float32)
                 values = values.reshape(n_rows, *layout.shape[1:])
-                arrays[name][first_row : first_row + n_rows] = values
+                with named_errors(paths.full):
+                    arrays[name][first_row : first_row + n_rows] = values
                 if name in signals:
-                    signals[name][first_row : first_row + n_rows] = values
+                    with named_errors(getattr(paths, name)):
+                        signals[name][first_row : first_row + n_rows] = values
 
         yield store
 
