@@ -305,3 +305,13 @@ def test_a_line_scan(tmp_path: Path, stack: np.ndarray) -> None:
     record = run_polar(tmp_path / "l.npy", tmp_path / "l.json", tmp_path / "l", settings=SETTINGS)
     assert record.result is not None
     assert record.result.scan_shape == (1, 99)
+
+
+def test_the_scan_shape_can_be_given(home: Path, tmp_path: Path, stack: np.ndarray) -> None:
+    np.save(tmp_path / "l.npy", stack)
+    shape = ["--scan-shape", f"{SCAN[0]},{SCAN[1]}", "--no-progress"]
+    told = ["--voltage-kv", "200", "--nominal-camera-length-m", "0.2", "--gold", str(home / "g_gold.json")]
+    data, calibration = str(tmp_path / "l.npy"), str(tmp_path / "l.json")
+    assert main(["calibration", data, "-o", calibration, *told, *shape]) == 0
+    assert main(["polar", data, "--calibration", calibration, "-o", str(tmp_path / "l"), *shape]) == 0
+    assert read_signal(tmp_path / "l_azimuthal_mean.hspy").data.shape[:2] == SCAN

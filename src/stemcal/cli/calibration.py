@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stemcal.calibration.run import Conditions, run_calibration
 from stemcal.calibration.settings import CalibrationSettings
-from stemcal.cli.common import StepContext, add_step_options, execute_step
+from stemcal.cli.common import StepContext, add_step_options, execute_step, scan_shape
 from stemcal.records.calibration import CalibrationRecord
 
 
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nominal-camera-length-m", type=float, metavar="M", help="nominal camera length, where DATA does not say it"
     )
+    parser.add_argument(
+        "--scan-shape",
+        type=scan_shape,
+        metavar="ROWS,COLS",
+        help="scan positions, where DATA does not say them",
+    )
     add_step_options(parser, "calibration")
 
 
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             threads=context.threads,
             world=context.world,
             progress=context.progress,
-            conditions=Conditions(args.voltage_kv, args.nominal_camera_length_m),
+            conditions=Conditions(args.voltage_kv, args.nominal_camera_length_m, args.scan_shape),
             figure=args.figure,
         )
 

@@ -92,6 +92,17 @@ def positive_int(text: str) -> int:
     return value
 
 
+def scan_shape(text: str) -> tuple[int, int]:
+    """Return ``ROWS,COLS`` as a scan shape, for argparse."""
+    try:
+        rows, cols = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROWS,COLS, such as 256,256") from None
+    if min(rows, cols) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} has a number below 1")
+    return rows, cols
+
+
 def _available_cores() -> int:
     return len(os.sched_getaffinity(0))
 

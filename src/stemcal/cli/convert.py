@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stemcal.cli.common import StepContext, add_step_options, execute_step
+from stemcal.cli.common import StepContext, add_step_options, execute_step, scan_shape
 from stemcal.convert.run import ConvertPaths, run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import UsageError
@@ -58,17 +58,6 @@ def run(args: argparse.Namespace) -> int:
         )
 
     return execute_step(args, "convert", ConvertSettings, paths.record, action)
-
-
-def scan_shape(text: str) -> tuple[int, int]:
-    """Return ``ROWS,COLS`` as a scan shape, for argparse."""
-    try:
-        rows, cols = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROWS,COLS, such as 256,256") from None
-    if min(rows, cols) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} has a number below 1")
-    return rows, cols
 
 
 def _sidecars(args: argparse.Namespace) -> Sidecars:

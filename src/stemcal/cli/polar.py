@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stemcal.cli.common import StepContext, add_step_options, execute_step
+from stemcal.cli.common import StepContext, add_step_options, execute_step, scan_shape
 from stemcal.polar.run import run_polar
 from stemcal.polar.settings import PolarSettings
 from stemcal.polar.store import PolarPaths
@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="PREFIX", help="folder and id of the files to write"
+    )
+    parser.add_argument(
+        "--scan-shape",
+        type=scan_shape,
+        metavar="ROWS,COLS",
+        help="scan positions, where DATA does not say them",
     )
     add_step_options(parser, "polar")
 
@@ -37,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
             threads=context.threads,
             world=context.world,
             progress=context.progress,
+            scan_shape=args.scan_shape,
         )
 
     return execute_step(args, "polar", PolarSettings, PolarPaths.of(args.output).record, action)
