@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.convert.dead_pixels import find_dead_pixels
+from stemcal.convert.hot_pixels import find_hot_pixels
 from stemcal.convert.sequence import check_sequence, sequence_flags
 from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import ScanSums
@@ -19,14 +20,32 @@ from stemcal.records.convert import ConvertResult, VirtualDetectors
 _N_RESAMPLING_BLOCKS = 16
 
 
-def validity(sums: ScanSums, masked: NDArray[np.bool_], settings: ConvertSettings) -> NDArray[np.bool_]:
-    """Return the detector mask, (det_row, det_col), True = valid: what the mask file leaves, less the dead pixels."""
-    if not settings.detect_dead_pixels:
-        return masked
-    dead = find_dead_pixels(
-        sums.total, min_counts=settings.dead_pixel_min_counts, max_width_px=settings.dead_pixel_max_width_px
-    )
-    return masked & ~dead
+def validity(
+    sums: ScanSums,
+    masked: NDArray[np.bool_],
+    detectors: VirtualDetectors | NoDisk,
+    settings: ConvertSettings,
+) -> NDArray[np.bool_]:
+    """Return the detector mask, (det_row, det_col), True = valid: what the mask file leaves, less dead and hot ones."""
+    valid = masked.copy()
+    if settings.detect_dead_pixels:
+        valid &= ~find_dead_pixels(
+            sums.total, min_counts=settings.dead_pixel_min_counts, max_width_px=settings.dead_pixel_max_width_px
+        )
+    if settings.detect_hot_pixels:
+        valid &= ~find_hot_pixels(
+            sums.total,
+            min_counts=settings.hot_pixel_min_counts,
+            factor=settings.hot_pixel_factor,
+            beam=_beam(detectors),
+        )
+    return valid
+
+
+def _beam(detectors: VirtualDetectors | NoDisk) -> tuple[float, float, float] | None:
+    if isinstance(detectors, NoDisk):
+        return None
+    return detectors.centre_row_px.value, detectors.centre_col_px.value, detectors.disk_radius_px.value
 
 
 def conclude(

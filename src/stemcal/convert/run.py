@@ -158,7 +158,7 @@ def _write(
             writer.append(found.chunks)
             sums.add(block, found.sums)
             sequence[block.start : block.stop] = found.sequence
-        valid = validity(sums, masked, settings)
+        valid = validity(sums, masked, detectors, settings)
         parts = sums.as_sums()
         writer.finish(_extras(frames, sequence, valid, parts, settings, identity))
     result, quality = conclude(frames, sums, sequence, valid, detectors)

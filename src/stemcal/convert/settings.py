@@ -48,3 +48,17 @@ class ConvertSettings(Settings):
         description="widest dead line that is recognised: 3 px of gap and an edge pixel on either side; anything wider "
         "is taken for a dark region",
     )
+    detect_hot_pixels: bool = Field(
+        default=True, description="mark single pixels that count far more than everything around them"
+    )
+    hot_pixel_factor: float = Field(
+        default=10.0,
+        gt=1,
+        description="how much more a hot pixel counts than the brightest of its eight neighbours: no diffraction "
+        "feature is that sharp, even a spot of half a pixel gives its neighbour a seventh",
+    )
+    hot_pixel_min_counts: int = Field(
+        default=20,
+        ge=2,
+        description="counts of the whole scan that a hot pixel has at least; a few among empty neighbours are chance",
+    )
