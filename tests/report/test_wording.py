@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from stemcal.records.base import Quantity
-from stemcal.report.wording import counted, last_place, plain_number, quantity_text, shape_text, time_text
+from stemcal.report.wording import counted, last_place, percent_text, plain_number, quantity_text, shape_text, time_text
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,8 @@ def test_plain_numbers() -> None:
 
 def test_counted() -> None:
     assert [counted(number, "scan") for number in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]
+
+
+def test_a_small_part_is_not_none() -> None:
+    texts = [percent_text(part) for part in (0, 0.003, 0.68)]
+    assert texts == ["0\u00a0%", "< 1\u00a0%", "68\u00a0%"]

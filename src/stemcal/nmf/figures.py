@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stemcal.figures.panels import AMOUNT, colour_limits, empty, image, profile
+from stemcal.figures.panels import AMOUNT, SCAN, colour_limits, empty, image, profile
 from stemcal.figures.style import drawing, literal
 from stemcal.figures.tokens import LIGHT, SERIES
 from stemcal.nmf.profiles import FloatArray
@@ -59,18 +59,19 @@ def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, shares: Sequen
     n_slots = max(n_columns, LEAST_COLUMNS)
     column_mm = (WIDTH_MM - 8) / n_slots - 2
     heights = [max(0.25, min(2.0, one.residual.shape[0] / one.residual.shape[1])) for one in maps]
-    with drawing(path, WIDTH_MM, 14 + sum(column_mm * height + 2 for height in heights)) as figure:
+    with drawing(path, WIDTH_MM, 16 + sum(column_mm * height + 5 for height in heights)) as figure:
         axes = figure.subplots(len(maps), n_slots, squeeze=False, height_ratios=heights)
         for column, share in enumerate(shares):
             limits = _shared_limits([one.loadings[column] for one in maps])
-            for row, one in enumerate(maps):
-                title = f"{column + 1}   ({100 * share:.0f} %)" if row == 0 else None
-                image(axes[row, column], one.loadings[column], colours=AMOUNT, limits=limits, title=title)
-        for row, one in enumerate(maps):
-            title = "Not explained" if row == 0 else None
-            image(axes[row, n_columns - 1], one.residual, colours="gray", limits=(0.0, 1.0), title=title)
-            axes[row, 0].set_ylabel(literal(_short(one.dataset)), fontsize=5.5)
-            for unused in axes[row, n_columns:]:
+            for ax, one in zip(axes[:, column], maps, strict=True):
+                image(ax, one.loadings[column], colours=AMOUNT, limits=limits)
+            axes[0, column].set_title(f"{column + 1}\n{100 * share:.0f} %")
+        for ax, one in zip(axes[:, n_columns - 1], maps, strict=True):
+            image(ax, one.residual, colours=SCAN, limits=(0.0, 1.0))
+        axes[0, n_columns - 1].set_title("rest\n ")
+        for row, one in zip(axes, maps, strict=True):
+            _name_below(row[0], one.dataset)
+            for unused in row[n_columns:]:
                 unused.set_axis_off()
         figure.suptitle(_maps_title(len(maps), n_scans), x=0.01, ha="left", fontsize=7.5, color=LIGHT.muted)
 
@@ -81,13 +82,17 @@ def _shared_limits(maps: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
 
 
 def _maps_title(drawn: int, n_scans: int) -> str:
-    what = "Amount of each component (part of the scattering it carries), same colours in every row; grey = no data"
+    what = "Amount of each component, same colours in every row; rest: not explained, black 0, white 1; grey: no data"
     return what if drawn == n_scans else f"{what}\n{drawn} of {n_scans} scans are drawn, nmf.hdf5 has them all"
 
 
-def _short(dataset: str) -> str:
-    last = dataset.rsplit("/", 1)[-1]
-    return last if len(last) <= 24 else f"{last[:11]}…{last[-12:]}"
+def _name_below(ax: Axes, dataset: str) -> None:
+    """Write the name of a row below its first map; it may reach below the next ones, so it takes no part in layout."""
+    ax.set_xlabel(" ", fontsize=5.5)
+    name = ax.annotate(
+        literal(dataset), (0, 0), (0, -2), xycoords="axes fraction", textcoords="offset points", va="top", fontsize=5.5
+    )
+    name.set_in_layout(False)
 
 
 def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, result: NmfResult) -> None:

@@ -81,7 +81,9 @@ def time_text(acquired_at: str | None) -> str:
 
 
 def percent_text(part: float, digits: int = 0) -> str:
-    """Return ``part`` of 1 as a percentage."""
+    """Return ``part`` of 1 as a percentage; what rounds to zero without being it is less than the last digit."""
+    if 0 < part < 0.005 * 10**-digits:
+        return f"< {10**-digits:.{digits}f}\u00a0%"
     return f"{100 * part:.{digits}f}\u00a0%"
 
 
