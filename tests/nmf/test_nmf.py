@@ -263,15 +263,21 @@ def test_the_weight_makes_counting_noise_alike_in_all_bins() -> None:
 def test_noise_gain_is_that_of_noise() -> None:
     noise = np.abs(np.random.default_rng(1).normal(10, 1, (2000, 60)))
     steps = scan_numbers(noise, [factorise(noise, number, NmfSettings()) for number in (1, 2, 3)])
-    assert choose_number(steps, 0.05) == 1
+    assert choose_number(steps, NmfSettings()) == 1
     assert all(step.gain < 1.2 * step.noise_gain for step in steps)
 
 
 def test_the_rule_stops_at_the_first_component_that_is_not_worth_having() -> None:
     steps = [Step(1, 0, 0.9, 0.02), Step(2, 0, 0.3, 0.02), Step(3, 0, 0.03, 0.02), Step(4, 0, 0.2, 0.02)]
-    assert choose_number(steps, 0.05) == 2
-    assert choose_number(steps, 0.01) == 2
-    assert choose_number([Step(1, 0, 0, 0.4), Step(2, 0, 0.5, 0.4)], 0.05) == 1
+    assert choose_number(steps, NmfSettings()) == 2
+    assert choose_number(steps, NmfSettings(min_gain=0.01)) == 2
+    assert choose_number([Step(1, 0, 0, 0.4), Step(2, 0, 0.5, 0.4)], NmfSettings()) == 1
+
+
+def test_a_component_that_explains_next_to_nothing_is_not_taken() -> None:
+    steps = [Step(1, 0.9, 0.9, 0.02), Step(2, 0.96, 0.6, 0.02), Step(3, 0.968, 0.2, 0.02)]
+    assert choose_number(steps, NmfSettings()) == 2
+    assert choose_number(steps, NmfSettings(min_explained=0.005)) == 3
 
 
 def test_loadings_of_exact_mixtures_are_exact() -> None:

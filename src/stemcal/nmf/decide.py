@@ -109,7 +109,7 @@ def decide(sample: FloatArray, grid: Grid, settings: NmfSettings) -> Chosen:
     possible = most_components(*sample.shape)
     highest = min(max(settings.max_components, settings.n_components or 1), possible)
     fits, steps = _scan(sample, highest, settings)
-    number = min(settings.n_components or choose_number(steps, settings.min_gain), highest)
+    number = min(settings.n_components or choose_number(steps, settings), highest)
     components, share = ordered(fits[number - 1], grid.weight)
     steady = stability(sample, components * grid.weight, settings) if len(sample) >= 2 * number else np.zeros(number)
     return Chosen(components, share, steady, steps, fits, possible)
@@ -124,7 +124,7 @@ def _scan(
     for number in range(1, highest + 1):
         fits.append(factorise(sample, number, settings))
         steps = scan_numbers(sample, fits)
-        needless = number - choose_number(steps, settings.min_gain)
+        needless = number - choose_number(steps, settings)
         if needless >= NUMBERS_BEYOND and number >= (settings.n_components or 1):
             break
     return tuple(fits), steps

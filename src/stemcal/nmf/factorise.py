@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,18 +102,37 @@ def scan_numbers(matrix: FloatArray, fits: Sequence[Factorisation]) -> tuple[Ste
     return tuple(steps)
 
 
-def choose_number(steps: Sequence[Step], min_gain: float) -> int:
+def choose_number(steps: Sequence[Step], settings: NmfSettings) -> int:
     """Return the number of components after which no further one is worth having.
 
-    Counting up from one, the next component is taken while it removes at least ``min_gain`` of the variance that is
-    still unexplained and at least twice what it would remove from noise.
+    Counting up from one, the next component is taken while it removes at least the `needed_gain`.
     """
     chosen = 1
-    for step in steps[1:]:
-        if step.gain < max(min_gain, 2 * step.noise_gain):
+    for before, step in pairwise(steps):
+        if step.gain < needed_gain(step.noise_gain, before.explained_variance, settings):
             break
         chosen = step.n_components
     return chosen
+
+
+def needed_gain(noise_gain: float, explained_before: float, settings: NmfSettings) -> float:
+    """Return the part of the unexplained variance that one more component has to remove.
+
+    The largest of three: ``min_gain``; twice what it would remove from noise; and what raises the explained part of
+    all variance by ``min_explained``, so that the texture of grains does not count as a phase.
+
+    Parameters
+    ----------
+    noise_gain : float
+        Part that it would remove from pure noise.
+    explained_before : float
+        Explained part of all variance without it.
+    settings : NmfSettings
+        The thresholds.
+    """
+    unexplained = 1 - explained_before
+    share = settings.min_explained / unexplained if unexplained > 0 else 1.0
+    return min(1.0, max(settings.min_gain, 2 * noise_gain, share))
 
 
 def ordered(fit: Factorisation, weight: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from stemcal.figures.panels import AMOUNT, SCAN, colour_limits, empty, image, profile
 from stemcal.figures.style import drawing, literal
 from stemcal.figures.tokens import LIGHT, SERIES
+from stemcal.nmf.factorise import needed_gain
 from stemcal.nmf.profiles import FloatArray
+from stemcal.nmf.settings import NmfSettings
 from stemcal.records.nmf import NmfResult
 
 WIDTH_MM = 180.0
@@ -130,7 +133,7 @@ def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, 
         figure.supylabel("Weighted intensity", fontsize=7.5)
 
 
-def draw_ranks(path: Path, result: NmfResult, min_gain: float) -> None:
+def draw_ranks(path: Path, result: NmfResult, settings: NmfSettings) -> None:
     """Draw explained variance and gain over the number of components, and the number that was chosen."""
     numbers = [step.n_components for step in result.rank_scan]
     with drawing(path, WIDTH_MM, 62) as figure:
@@ -138,8 +141,11 @@ def draw_ranks(path: Path, result: NmfResult, min_gain: float) -> None:
         left.plot(numbers, [100 * step.explained_variance for step in result.rank_scan], marker="o")
         left.set_ylabel("Explained variance / %")
         right.bar(numbers, [100 * step.gain for step in result.rank_scan], width=0.6, color=SERIES[5])
-        wanted = [100 * max(min_gain, 2 * step.noise_gain) for step in result.rank_scan]
-        right.plot(numbers, wanted, color=LIGHT.bad, drawstyle="steps-mid", label="needed to be taken")
+        wanted = [
+            100 * needed_gain(step.noise_gain, before.explained_variance, settings)
+            for before, step in pairwise(result.rank_scan)
+        ]
+        right.plot(numbers[1:], wanted, color=LIGHT.bad, drawstyle="steps-mid", label="needed to be taken")
         right.set_ylabel("Part of the rest it removes / %")
         right.legend()
         left.set_title(f"{result.n_components} components, chosen by {_CHOSEN_BY[result.chosen_by]}")

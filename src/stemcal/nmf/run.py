@@ -160,7 +160,7 @@ def _measure(
         maps = [_express(one, chosen, grid, settings, writer, tick) for one in surveys]
     draw_maps(outputs.maps, maps[: settings.scans_in_figure], len(maps), result.component_share)
     draw_components(outputs.components, grid.q_per_angstrom, chosen.components * grid.weight, result)
-    draw_ranks(outputs.ranks, result, settings.min_gain)
+    draw_ranks(outputs.ranks, result, settings)
     return _Findings(surveys, left_out, flags_of(chosen, left_out, settings), result)
 
 

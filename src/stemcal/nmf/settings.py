@@ -52,6 +52,13 @@ class NmfSettings(Settings):
         description="one more component has to remove this part of the variance that is still unexplained, and at "
         "least twice what it would remove from pure noise",
     )
+    min_explained: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="one more component has to raise the explained part of all variance by this much; what explains "
+        "less is mostly the texture of single grains. A phase that is rarer than that needs n_components",
+    )
     min_stability: float = Field(
         default=0.9,
         ge=0,

@@ -19,7 +19,7 @@ SILICON_ANGSTROM = 5.4310
 _CARBON_RINGS = ((0.47, 1.0), (0.83, 0.6))
 """Amorphous carbon's two halos: q in 1/angstrom and relative intensity."""
 _CARBON_WIDTH_PER_ANGSTROM = 0.05
-_GRAINS = {"Au": 12.0, "Si": 4.0, "Al": 5.0}
+_GRAINS = {"Au": 12.0, "Si": 60.0, "Al": 60.0}
 _MAX_INDEX_SQUARE = 24
 
 
