@@ -14,8 +14,9 @@ from stemcal.phantoms.powder import Camera, PowderPhase, gold_phase, powder_fram
 
 DESCAN_ROW = (0.0, 1.5, -0.6, 0.15, 0.0, 0.0)
 DESCAN_COL = (0.0, 0.5, 1.1, -0.1, 0.0, 0.05)
-CAMERA = Camera((256, 256), 142.3, 106.4, 0.0117, 1.025, 30.0, 200.0)
-NOMINAL_M = 0.09
+CAMERA = Camera((192, 192), 106.3, 80.4, 0.0156, 1.025, 30.0, 200.0)
+NOMINAL_M = 0.068
+"""The true camera length is 0.1406 m, 2.07 times that."""
 
 
 class MemorySource(BaseSource):
@@ -31,7 +32,7 @@ class MemorySource(BaseSource):
 
 def gold_source(seed, camera=CAMERA, scan_shape=(12, 12), phases=None, counts=6e4, disk_radius_px=3.0, grains=8.0):
     """A spotty gold scan with 2 px of descan, a dead cross that the mask knows, and Poisson counts."""
-    phases = (gold_phase(grains_per_frame=grains, ring_width_px=1.4),) if phases is None else phases
+    phases = (gold_phase(grains_per_frame=grains, ring_width_px=1.2),) if phases is None else phases
     n_frames = scan_shape[0] * scan_shape[1]
     blocks = powder_frames(
         camera,

@@ -31,8 +31,8 @@ from stemcal.gold.model import (
 
 _MOST_STEPS = 40
 _LONGEST_STEP = np.array([1.0, 1.0, 0.01, 0.01, 0.01, 0.3, 0.5])
-_CONVERGED_STEP = np.array([1e-3, 1e-3, 1e-5, 1e-5, 5e-6, 1e-2, 0.3])
-"""Steps below these end the fit; one more Gauss-Newton step has then been taken, so the error is their square."""
+_CONVERGED_STEP = np.array([1e-3, 1e-3, 1e-5, 1e-5, 5e-6, 1e-2, np.inf])
+"""Steps below these end the fit, below what the data of any scan can tell; the growth of the width is not asked."""
 _SPREAD_PRIOR = (np.log(0.004), 1.0)
 """Growth of the ring width with radius, as mean and sd of its logarithm: it ties the fit where the data say nothing."""
 
@@ -119,8 +119,12 @@ class JointFit:
     converged: bool
 
 
-def fit(annulus: Annulus, q: Array, start: Array, data: Array, root_weight: Array) -> JointFit:
+def fit(
+    annulus: Annulus, q: Array, start: Array, data: Array, root_weight: Array, *, tolerance: float = 1.0
+) -> JointFit:
     """Fit the geometry to the data; arguments as for :func:`evaluate`, from ``start`` (7,).
+
+    ``tolerance`` widens the steps that end the fit, for a first pass with preliminary weights.
 
     The capture range is some 3 percent in scale (the comb search comes well within it) and a ring width in the centre.
     """
@@ -136,7 +140,7 @@ def fit(annulus: Annulus, q: Array, start: Array, data: Array, root_weight: Arra
             slope = jacobian(annulus, q, state, root_weight)
         else:
             damping *= 10
-        if (np.abs(step) < _CONVERGED_STEP).all():
+        if (np.abs(step) < tolerance * _CONVERGED_STEP).all():
             return JointFit(state, slope, True)
     return JointFit(state, slope, False)
 

@@ -19,7 +19,8 @@ _OUTER = 1.045
 """and ends at this part of the last one's, before the next ring (440 after 511 is 1.089 out)."""
 _KNOT_PER_ANGSTROM = 0.12
 """Distance of the background's knots: no closer than that 111 and 200 (0.066 apart) stay out of its reach."""
-_PASSES = 3
+_TOLERANCES = (10.0, 1.0)
+"""One pass each: with the radial mean for a variance, then with the model."""
 _LEAST_VARIANCE = 0.02
 """Of the median: keeps a model that dips to zero from getting all the weight."""
 _SURELY_COUNTS = 20.0
@@ -99,7 +100,7 @@ def fit_rings(powder: Powder, rings: tuple[CubicRing, ...], q: Array, start: Arr
     mean = powder.sums.mean
     geometry, variance = start, np.zeros(0)
     image = np.full(mean.size, np.nan)
-    for _ in range(_PASSES):
+    for tolerance in _TOLERANCES:
         annulus = _annulus(usable, q, geometry)
         if annulus.index.size < 20 * (N_GEOMETRY + q.size + annulus.background.shape[1]):
             return None
@@ -108,7 +109,7 @@ def fit_rings(powder: Powder, rings: tuple[CubicRing, ...], q: Array, start: Arr
         variance = np.where(np.isfinite(image[annulus.index]), image[annulus.index], by_radius)
         variance = np.maximum(variance, _LEAST_VARIANCE * max(float(np.median(by_radius)), 1e-12))
         root_weight = np.sqrt(powder.sums.exposure.ravel()[annulus.index] / variance)
-        joint = fit(annulus, q, geometry, data, root_weight)
+        joint = fit(annulus, q, geometry, data, root_weight, tolerance=tolerance)
         geometry = joint.state.geometry
         image[annulus.index] = joint.state.model
         usable &= ~_silent(powder.sums, image)

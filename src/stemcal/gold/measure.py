@@ -22,6 +22,7 @@ _FIT_RINGS = 27
 """Largest h^2 + k^2 + l^2 of the comb, and of the fit (511): further out the rings are weak and close together."""
 _INNER_PX = 8.0
 _SMALLEST_WIDTH_PX = 1.2
+_WIDTHS_PX = (1.3, 2.0)
 _ANY_SCALE = (1.0, 1e6)
 _UNKNOWN_ANGLE_DEG = 180 / np.sqrt(12)
 """Standard deviation of an angle that may be anything in half a turn."""
@@ -147,7 +148,7 @@ def measure(powder: Powder, optics: Optics, settings: GoldSettings) -> Attempt:
         sector_profiles(mean, usable, centre, inner),
         search_rings,
         _on_detector([ring.q_per_angstrom for ring in search_rings], optics),
-        width,
+        tuple(sorted({*_WIDTHS_PX, width})),
         scale_range(optics, settings),
         settings.largest_strain,
     )
@@ -175,8 +176,8 @@ def _judge_search(search: Search | None, optics: Optics, settings: GoldSettings)
     best, other = search.best, search.runner_up
     if best.score < settings.min_score:
         message = (
-            f"no gold rings {_where(optics, settings)}: the best comb of rings correlates to {best.score:.2f} with the "
-            f"pattern, below {settings.min_score:.2f}"
+            f"no gold rings {_where(optics, settings)}: the best comb of rings scores {best.score:.2f}, "
+            f"below {settings.min_score:.2f}"
         )
         return Refusal("no_rings", message, best.score, settings.min_score)
     if other is not None and other.score > settings.max_runner_up * best.score:

@@ -2,17 +2,24 @@
 
 The logarithm of the pattern is averaged per sector of azimuth and radius. For every elliptical strain on a grid the
 sectors are brought to the round radius and averaged; what a smooth background cannot follow of that profile is
-correlated with what it cannot follow of the comb of rings at every scale. The score is that correlation: 1 is a
-perfect comb, patterns without gold reach 0.6.
+correlated with what it cannot follow of the comb of rings at every scale.
+
+The score of a comb is c v^2: c its correlation with teeth of the heights to be expected, v the part of the variance
+that teeth of free heights explain. c alone likes a comb that begins at the second ring, v alone one so dense that it
+explains anything. 1 is perfect, gold reaches 0.6 to 0.98, halos and other lattices stay below 0.55.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
+from scipy.optimize import nnls
 
 from stemcal.optics.ellipse import correction_matrix
 from stemcal.optics.rings import CubicRing
@@ -20,13 +27,14 @@ from stemcal.optics.rings import CubicRing
 Array = NDArray[np.float64]
 
 _SECTORS = 24
-_LOG_STEP = 0.004
+_LOG_STEP = 0.006
 _KNOT = 0.3
 """Knots of the smooth background in ln r: 111 and 200 are 0.144 apart, so the background cannot follow a ring."""
 _STRAIN_STEP = 0.01
 _SAME_COMB = 0.04
 """Scales closer than this (ln) are one comb: the joint fit converges to the same place from either."""
 _THIRD_RING = 2
+_CANDIDATES = 8
 _FADE = 1.3
 """1/angstrom; the contrast of a ring falls with its scattering factor, and the comb leaves the dark outside alone."""
 
@@ -42,7 +50,7 @@ class Comb:
     strain : tuple of float
         (e1, e2).
     score : float
-        Correlation with the radial profile, at most 1.
+        How well it explains the radial profile, at most 1.
     """
 
     scale: float
@@ -98,7 +106,7 @@ def find_comb(
     profiles: SectorProfiles,
     rings: tuple[CubicRing, ...],
     detector_q: Array,
-    ring_width_px: float,
+    ring_widths_px: tuple[float, ...],
     scale_range: tuple[float, float],
     largest_strain: float,
 ) -> Search | None:
@@ -112,8 +120,8 @@ def find_comb(
         Their multiplicities set the height of the teeth.
     detector_q : numpy.ndarray
         (n_rings,) q at which a flat detector sees them, 1/angstrom.
-    ring_width_px : float
-        Standard deviation of a tooth.
+    ring_widths_px : tuple of float
+        Standard deviations of a tooth to try; the one with the best comb is taken.
     scale_range : tuple of float
         Smallest and largest scale in px per 1/angstrom.
     largest_strain : float
@@ -125,16 +133,30 @@ def find_comb(
         ``None`` when no scale in the range puts three rings on the pattern.
     """
     outer = _outer_radius(profiles)
-    first = max(scale_range[0], (profiles.inner_px + ring_width_px) / detector_q[0])
-    last = min(scale_range[1], (outer - ring_width_px) / detector_q[_THIRD_RING])
+    narrow = min(ring_widths_px)
+    first = max(scale_range[0], (profiles.inner_px + narrow) / detector_q[0])
+    last = min(scale_range[1], (outer - narrow) / detector_q[_THIRD_RING])
     if not last > first:
         return None
     log_radius = np.arange(np.log(profiles.inner_px), np.log(outer), _LOG_STEP)
     scales = np.exp(np.arange(np.log(first), np.log(last) + _LOG_STEP, _LOG_STEP))
     smooth = _smooth_basis(log_radius)
-    teeth = _residual(_teeth(log_radius, rings, detector_q, ring_width_px, scales), smooth)
-    teeth /= np.linalg.norm(teeth, axis=0)
-    return _best_of(_combs(profiles, log_radius, smooth, teeth, scales, largest_strain))
+    strains = _strains(largest_strain)
+    rounded = [_residual(_round_profile(profiles, log_radius, *strain), smooth) for strain in strains]
+    rounded = [profile / max(float(np.linalg.norm(profile)), 1e-300) for profile in rounded]
+    searches = []
+    for width in ring_widths_px:
+        teeth = _residual(_teeth(log_radius, rings, detector_q * scales[:, None], width), smooth)
+        teeth /= np.linalg.norm(teeth, axis=0)
+        combs = []
+        for peak in _peaks(np.stack(rounded) @ teeth, scales):
+            visible = detector_q[detector_q * scales[peak.scale] < outer] * scales[peak.scale]
+            explained = _explained(rounded[peak.strain], _residual(_tooth(log_radius, visible, width), smooth))
+            score = max(peak.correlation, 0.0) * explained**2
+            combs.append(Comb(float(scales[peak.scale]), strains[peak.strain], score))
+        combs.sort(key=lambda comb: -comb.score)
+        searches.append(Search(combs[0], combs[1] if len(combs) > 1 else None))
+    return max(searches, key=lambda search: search.best.score)
 
 
 def _outer_radius(profiles: SectorProfiles) -> float:
@@ -155,35 +177,50 @@ def _residual(columns: Array, basis: Array) -> Array:
     return np.asarray(columns - basis @ (basis.T @ columns))
 
 
-def _teeth(log_radius: Array, rings: tuple[CubicRing, ...], detector_q: Array, width: float, scales: Array) -> Array:
-    radius = np.exp(log_radius)[:, None]
-    comb = np.zeros((log_radius.size, scales.size))
-    for ring, q in zip(rings, detector_q, strict=True):
-        comb += (
-            np.sqrt(ring.multiplicity)
-            / q
-            * np.exp(-((ring.q_per_angstrom / _FADE) ** 2))
-            * np.exp(-0.5 * ((radius - q * scales) / width) ** 2)
-        )
-    return comb
+def _tooth(log_radius: Array, ring_px: Array, width_px: float) -> Array:
+    """Return a Gaussian of the radius about each ring, (n, n_rings)."""
+    return np.asarray(np.exp(-0.5 * ((np.exp(log_radius)[:, None] - ring_px) / width_px) ** 2))
 
 
-def _combs(
-    profiles: SectorProfiles, log_radius: Array, smooth: Array, teeth: Array, scales: Array, largest_strain: float
-) -> list[tuple[tuple[float, float], Array, Array]]:
-    """Return (strain, scores over the scales, scales) for every strain inside the circle."""
-    n = round(largest_strain / _STRAIN_STEP)
-    steps = np.arange(-n, n + 1) * _STRAIN_STEP
-    found = []
-    for e1 in steps:
-        for e2 in steps:
-            if np.hypot(e1, e2) > largest_strain + 1e-9:
-                continue
-            profile = _residual(_round_profile(profiles, log_radius, float(e1), float(e2)), smooth)
-            norm = float(np.linalg.norm(profile))
-            scores = teeth.T @ profile / norm if norm > 0 else np.zeros(scales.size)
-            found.append(((float(e1), float(e2)), scores, scales))
-    return found
+def _teeth(log_radius: Array, rings: tuple[CubicRing, ...], ring_px: Array, width_px: float) -> Array:
+    """Return the combs (n, n_scales) with teeth of the heights to be expected; ``ring_px`` is (n_scales, n_rings)."""
+    teeth = np.zeros((log_radius.size, len(ring_px)))
+    for ring, radii in zip(rings, ring_px.T, strict=True):
+        q = ring.q_per_angstrom
+        teeth += np.sqrt(ring.multiplicity) / q * np.exp(-((q / _FADE) ** 2)) * _tooth(log_radius, radii, width_px)
+    return teeth
+
+
+def _strains(largest: float) -> list[tuple[float, float]]:
+    n = round(largest / _STRAIN_STEP)
+    steps = [float(step) for step in np.arange(-n, n + 1) * _STRAIN_STEP]
+    return [pair for pair in itertools.product(steps, steps) if np.hypot(*pair) <= largest + 1e-9]
+
+
+class _Peak(NamedTuple):
+    """A comb by the indices of its scale and strain, and its correlation."""
+
+    scale: int
+    strain: int
+    correlation: float
+
+
+def _peaks(correlations: Array, scales: Array) -> Iterator[_Peak]:
+    """Yield the best combs of (n_strains, n_scales), each apart from the ones before."""
+    best = correlations.max(axis=0)
+    free = np.ones(scales.size, np.bool_)
+    for _ in range(_CANDIDATES):
+        if not free.any():
+            return
+        place = int(np.where(free, best, -np.inf).argmax())
+        yield _Peak(place, int(correlations[:, place].argmax()), float(best[place]))
+        free &= np.abs(np.log(scales / scales[place])) > _SAME_COMB
+
+
+def _explained(profile: Array, teeth: Array) -> float:
+    """Return the part of the variance of a profile that rings of any positive height explain."""
+    _, rest = nnls(teeth, profile)
+    return float(1 - rest**2)
 
 
 def _round_profile(profiles: SectorProfiles, log_radius: Array, e1: float, e2: float) -> Array:
@@ -199,15 +236,3 @@ def _round_profile(profiles: SectorProfiles, log_radius: Array, e1: float, e2: f
         total += here * np.interp(radius * drawn[sector], bins[has], profiles.log_counts[sector, has])
         weight += here
     return np.asarray(total / np.maximum(weight, 1e-9))
-
-
-def _best_of(found: list[tuple[tuple[float, float], Array, Array]]) -> Search:
-    strain, scores, scales = max(found, key=lambda one: float(one[1].max()))
-    place = int(scores.argmax())
-    best = Comb(float(scales[place]), strain, float(scores[place]))
-    elsewhere = np.abs(np.log(scales / best.scale)) > _SAME_COMB
-    if not elsewhere.any():
-        return Search(best, None)
-    strain, others = max(((one[0], one[1][elsewhere]) for one in found), key=lambda one: float(one[1].max()))
-    place = int(others.argmax())
-    return Search(best, Comb(float(scales[elsewhere][place]), strain, float(others[place])))

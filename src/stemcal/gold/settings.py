@@ -50,14 +50,13 @@ class GoldSettings(Settings):
         default=0.25, gt=0, le=1, description="part of a ring on valid pixels that makes it count as one"
     )
     min_score: float = Field(
-        default=0.72,
+        default=0.55,
         gt=0,
         le=1,
-        description="smallest correlation of the radial profile with the comb of rings: gold reaches 0.8 to "
-        "0.99, halos, bcc and primitive lattices stay below 0.7",
+        description="smallest score of the comb of rings: gold reaches 0.6 to 0.98, halos and other lattices less",
     )
     max_runner_up: float = Field(
-        default=0.93,
+        default=0.85,
         gt=0,
         lt=1,
         description="largest score of the second-best comb over that of the best; above it the scale is ambiguous",
