@@ -21,7 +21,7 @@ MAX_RSS = """
 import resource, subprocess, sys
 done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
 print(done.stdout + done.stderr)
-print("peak_rss_mb", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+print("peak_rss_mb:", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 sys.exit(done.returncode)
 """
 
@@ -81,7 +81,7 @@ def test_a_session_of_300_data_sets_is_planned_in_a_minute(tmp_path: Path) -> No
     expected = {"convert": N_SCANS, "gold": n_golds, "calibration": n_samples, "polar": n_samples}
     assert jobs == expected | {"nmf": 1, "report": 1, "all": 1, "total": N_SCANS + n_golds + 2 * n_samples + 3}
     assert seconds < 60
-    peak = re.search(r"peak_rss_mb (\d+)", done.stdout)
+    peak = re.search(r"peak_rss_mb: (\d+)", done.stdout)
     assert peak is not None
     assert int(peak[1]) < 1000
 

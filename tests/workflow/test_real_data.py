@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import h5py
+import hdf5plugin  # noqa: F401 (registers the filters)
 import numpy as np
 import pytest
 from rsciio.quantumdetector import file_reader
