@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +26,7 @@ import numpy as np
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
 from stemcal.formats.extras import Extras, write_extras
+from stemcal.formats.hdf5 import abandon, named_errors
 from stemcal.formats.hspy import Axis, begin_signal
 from stemcal.records.atomic import atomic_path
 
@@ -36,7 +36,6 @@ _METADATA_BYTES = 2**21
 """Headers, texts and the mask, with a margin."""
 _CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL}
 """What a file system says that does not reserve space."""
-_ERRNO = re.compile(r"errno = (\d+)")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class ContainerWriter:
     def __init__(self, path: Path, layout: Layout, final: Path) -> None:
         self._layout = layout
         self._final = final
-        with _named(final):
+        with named_errors(final):
             # "v110" and not "latest": the index of the chunks stays the same whatever HDF5 is installed
             self._file = h5py.File(path, "w", libver=("v110", "v110"))
         self._group = begin_signal(self._file, layout.shape, layout.axes, 2, title=layout.name)
@@ -97,7 +96,7 @@ class ContainerWriter:
 
     def append(self, chunks: Iterable[bytes]) -> None:
         """Write the next frames, each as the bytes that `bitshuffle.compress` returned for it."""
-        with _named(self._final):
+        with named_errors(self._final):
             for chunk in chunks:
                 row, col = divmod(self._next, self._layout.shape[1])
                 self._data.id.write_direct_chunk((row, col, 0, 0), chunk)
@@ -114,7 +113,7 @@ class ContainerWriter:
         expected = self._layout.n_frames
         if self._next != expected:
             raise ValueError(f"{self._next} frames were written but the scan has {expected}: write them all first")
-        with _named(self._final):
+        with named_errors(self._final):
             self._check_space(extras)
             write_extras(self._group.create_group("stemcal"), extras, self._layout.shape)
             self._file.flush()
@@ -139,7 +138,7 @@ class ContainerWriter:
 
     def close(self) -> None:
         """Close the file; safe to call again."""
-        with _named(self._final):
+        with named_errors(self._final):
             self._file.close()
 
     def __enter__(self) -> Self:
@@ -149,27 +148,13 @@ class ContainerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._abandon()
+            abandon(self._file)
             return
         try:
             self.close()
         except OSError:
-            self._abandon()
+            abandon(self._file)
             raise
-
-    def _abandon(self) -> None:
-        """Close a file that nobody wants any more.
-
-        HDF5 keeps trying to write what it still has in memory and, where the disk is full, ends in a crash at exit;
-        so it is given the null device to write to.
-        """
-        if not self._file:
-            return
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, self._file.id.get_vfd_handle())
-        os.close(nowhere)
-        with suppress(OSError, RuntimeError):
-            self._file.close()
 
 
 @contextmanager
@@ -177,17 +162,6 @@ def open_container(final: Path, layout: Layout) -> Iterator[ContainerWriter]:
     """Give a writer for ``final``; the file takes that name only when the block ends without error."""
     with atomic_path(final) as temporary, ContainerWriter(temporary, layout, final) as writer:
         yield writer
-
-
-@contextmanager
-def _named(final: Path) -> Iterator[None]:
-    """Say which file could not be written and why, in place of HDF5's page of addresses."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        told = _ERRNO.search(str(error))
-        number = int(told[1]) if told else getattr(error, "errno", None) or errno.EIO
-        raise OSError(number, os.strerror(number), str(final)) from error
 
 
 def open_experiment(path: Path) -> tuple[h5py.File, h5py.Group]:

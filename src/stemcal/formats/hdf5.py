@@ -44,7 +44,7 @@ def create_hdf5(final: Path) -> Iterator[h5py.File]:
                 file.flush()
                 file.close()
         except BaseException:
-            _abandon(file)
+            abandon(file)
             raise
 
 
@@ -59,7 +59,7 @@ def named_errors(final: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(final)) from error
 
 
-def _abandon(file: h5py.File) -> None:
+def abandon(file: h5py.File) -> None:
     """Close a file that nobody wants any more.
 
     HDF5 would keep trying to write what it still holds in memory, and crash at exit where the disk is full; so it is
