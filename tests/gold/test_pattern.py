@@ -84,8 +84,25 @@ def test_tile_numbers():
 
 
 def test_stray_pixels():
-    counts = np.full((9, 9), 100.0)
-    counts[2, 2], counts[6, 6] = 500.0, 0.0
-    counts[4:6, 2:4] = 290.0
-    stray = stray_pixels(Sums(counts, np.ones((9, 9))))
-    assert np.argwhere(stray).tolist() == [[2, 2], [6, 6]]
+    counts = np.full((40, 40), 100.0)
+    counts[2, 2], counts[6, 6] = 900.0, 0.0
+    counts[14:16, 12:14] = 900.0
+    counts[20:23] = 0.0
+    stray = stray_pixels(Sums(counts, np.ones(counts.shape)))
+    assert [2, 2] in np.argwhere(stray).tolist()
+    assert stray[6, 6]
+    assert stray[20:23].all()
+    assert stray.sum() == 2 + 120
+
+
+def test_faulty_detector_without_a_mask(source):
+    """A dead cross and hot pixels that nobody masked are found before the frames are moved."""
+    frames = source.frames.copy()
+    frames[:, 40, 50] = 400
+    bare = powder_of(MemorySource(frames, (10, 10)))
+    assert bare.n_stray_pixels > 300
+    masked = powder_of(source)
+    dimmed = (bare.sums.exposure > 50) & (masked.sums.exposure == 0)
+    # only where there is next to nothing to count does the cross stay in
+    assert masked.sums.mean[~dimmed].max() > 100
+    assert bare.sums.counts[dimmed].max(initial=0) < 100

@@ -74,6 +74,13 @@ def _check_disk(case: Case) -> Iterator[Finding]:
         yield Finding(Flag(name="saturated_disk", value=part, limit=_SATURATED, message=message), "note")
 
 
+def _check_stray_pixels(case: Case) -> Iterator[Finding]:
+    n_stray = case.powder.n_stray_pixels
+    if n_stray:
+        message = f"{n_stray} dead or hot pixels that the mask does not know were left out"
+        yield Finding(Flag(name="stray_pixels", value=n_stray, limit=0, message=message), "note")
+
+
 def _check_descan(case: Case) -> Iterator[Finding]:
     descan = case.powder.descan
     if descan is None:
@@ -172,6 +179,7 @@ def _name(hkl: tuple[int, int, int]) -> str:
 
 _CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _check_disk,
+    _check_stray_pixels,
     _check_descan,
     _check_resampling,
     _check_rings_in_view,

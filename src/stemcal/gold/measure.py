@@ -181,9 +181,11 @@ def _judge_search(search: Search | None, optics: Optics, settings: GoldSettings)
         )
         return Refusal("no_rings", message, best.score, settings.min_score)
     if other is not None and other.score > settings.max_runner_up * best.score:
+        known = optics.nominal_camera_length_m is not None and optics.voltage_kv is not None
+        remedy = "narrow the range of camera lengths" if known else "give voltage and camera length"
         message = (
             f"the scale is ambiguous: {1 / best.scale:.5g} and {1 / other.scale:.5g} 1/angstrom per pixel explain the "
-            f"rings almost equally well ({best.score:.2f} and {other.score:.2f}); give voltage and camera length"
+            f"rings almost equally well ({best.score:.2f} and {other.score:.2f}); {remedy}"
         )
         return Refusal("ambiguous_scale", message, other.score / best.score, settings.max_runner_up)
     return None

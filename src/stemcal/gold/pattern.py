@@ -9,7 +9,7 @@ resampling.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ Array = NDArray[np.float64]
 
 _SAMPLE = 256
 _MOST_FRAMES = 0.5
-_HOT = 3.0
+_HOT = 5.0
 _SURE_COUNTS = 30.0
+_AROUND_PX = 11
 _COUNTER_CEILINGS = tuple(2**bits - 1 for bits in (6, 8, 12, 16, 24))
 
 
@@ -80,6 +81,8 @@ class Powder:
         The polynomial through the bright disks.
     n_frames, n_frames_total : int
         Frames added up, and frames in the scan.
+    n_stray_pixels : int
+        Dead and hot pixels of the detector that its mask does not know; they were left out.
     saturated_fraction : float
         Part of the frames whose bright disk reaches a ceiling of the counter.
     """
@@ -92,6 +95,7 @@ class Powder:
     descan: DescanFit | None
     n_frames: int
     n_frames_total: int
+    n_stray_pixels: int
     saturated_fraction: float
 
     @property
@@ -101,27 +105,31 @@ class Powder:
 
 
 def stray_pixels(sums: Sums) -> NDArray[np.bool_]:
-    """Return where a single pixel has several times the counts of every neighbour, or none among bright ones.
+    """Return hot and dead pixels that the mask of the detector does not know, (det_row, det_col).
 
-    Hot and dead pixels that the mask of the detector does not know. The margin of 30 counts is beyond Poisson noise; a
-    grain's spot is wider than a pixel.
+    Hot: several times the counts of its brightest neighbour (a grain's spot is wider than a pixel). Dead: not one
+    count, where those around it that have any have many. The margins are far beyond Poisson noise.
     """
     ring = np.ones((3, 3), np.bool_)
     ring[1, 1] = False
     seen = sums.exposure > 0
-    brightest = ndimage.maximum_filter(np.where(seen, sums.counts, 0.0), footprint=ring, mode="nearest")
-    darkest = ndimage.minimum_filter(np.where(seen, sums.counts, np.inf), footprint=ring, mode="nearest")
-    hot = sums.counts > _HOT * brightest + _SURE_COUNTS
-    dead = (sums.counts == 0) & (darkest > _SURE_COUNTS)
+    counts = np.where(seen, sums.counts, 0.0)
+    brightest = ndimage.maximum_filter(counts, footprint=ring, mode="nearest")
+    lit = ndimage.uniform_filter((counts > 0).astype(np.float64), _AROUND_PX, mode="nearest")
+    around = ndimage.uniform_filter(counts, _AROUND_PX, mode="nearest") / np.maximum(lit, 1 / _AROUND_PX**2)
+    hot = counts > _HOT * brightest + _SURE_COUNTS
+    dead = (counts == 0) & (around > _SURE_COUNTS)
     return np.asarray(seen & (hot | dead))
 
 
 def single_pattern(pattern: Array) -> Powder:
-    """Wrap one 2-D pattern (det_row, det_col); NaN and negative pixels are invalid."""
+    """Wrap one 2-D pattern (det_row, det_col); NaN, negative pixels and whole lines of zeros are invalid."""
     with np.errstate(invalid="ignore"):
         valid = np.isfinite(pattern) & (pattern >= 0)
+        lit = pattern != 0
+    valid &= lit.any(axis=1)[:, None] & lit.any(axis=0)
     sums = Sums(np.where(valid, pattern, 0.0), valid.astype(np.float64))
-    return Powder(sums, (), (), find_bright_disk(sums.counts, valid), (0.0, 0.0), None, 1, 1, 0.0)
+    return Powder(sums, (), (), find_bright_disk(sums.counts, valid), (0.0, 0.0), None, 1, 1, 0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,8 @@ class _Plan:
     shift: NDArray[np.intp]
     tile: NDArray[np.intp]
     used: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+    n_stray_pixels: int
 
 
 def tile_numbers(scan_shape: tuple[int, int], tiles: int) -> NDArray[np.intp]:
@@ -172,7 +182,7 @@ def accumulate(
     per_tile = [Sums.empty(source.frame_shape) for _ in range(int(plan.tile.max()) + 1)]
 
     def work(frames: NDArray[Any], block: Block) -> tuple[Array, NDArray[np.bool_], dict[int, Sums]]:
-        return _add_block(frames, block, plan, source.valid)
+        return _add_block(frames, block, plan)
 
     for block, (centroids, full, sums) in stream_blocks(source, work, threads=threads, world=world, progress=progress):
         positions[block.start : block.stop] = centroids
@@ -186,24 +196,32 @@ def _plan(source: FrameSource, descan_degree: int, tiles: int) -> _Plan:
     used = source.frame_status == 0
     sample = [place for place in evenly_spaced(source.n_frames, _SAMPLE) if used[place]]
     tile = tile_numbers(source.scan_shape, tiles)
-    frames = np.concatenate([source.read(place, place + 1) for place in sample]) if sample else None
-    disk: BrightDisk | NoDisk = NoDisk("no frame of the data set is whole")
-    if frames is not None:
-        disk = find_bright_disk(frames.mean(axis=0), source.valid)
     still = np.zeros((source.n_frames, 2))
-    if frames is None or isinstance(disk, NoDisk):
-        return _Plan(disk, still, still.astype(np.intp), tile, used)
+    nothing = _Plan(
+        NoDisk("no frame of the data set is whole"), still, still.astype(np.intp), tile, used, source.valid, 0
+    )
+    if not sample:
+        return nothing
+    frames = np.concatenate([source.read(place, place + 1) for place in sample])
+    together = Sums(frames.sum(axis=0, dtype=np.float64), source.valid.astype(np.float64))
+    # on the detector, before anything is moved: afterwards a hot pixel is a small cloud
+    stray = stray_pixels(together)
+    valid = source.valid & ~stray
+    plan = replace(nothing, valid=valid, n_stray_pixels=int(stray.sum()), disk=find_bright_disk(together.counts, valid))
+    if isinstance(plan.disk, NoDisk):
+        return plan
     positions = np.full_like(still, np.nan)
-    positions[sample] = window_centroid(frames, disk.centre_px, disk.radius_px, source.valid)
+    positions[sample] = window_centroid(frames, plan.disk.centre_px, plan.disk.radius_px, valid)
     descan = fit_descan(positions, source.scan_shape, descan_degree)
-    expected = still + disk.centre_px if descan is None else descan.fitted_px
+    expected = still + plan.disk.centre_px if descan is None else descan.fitted_px
     shift = np.rint(expected - np.rint(expected.mean(axis=0))).astype(np.intp)
     aligned = Sums.empty(source.frame_shape)
     for frame, place in zip(frames, sample, strict=True):
-        aligned.add(_shifted(frame, source.valid, 1, shift[place]))
+        aligned.add(_shifted(frame, valid, 1, shift[place]))
     # the mean of the raw frames is smeared by the descan: only the aligned one knows the radius
     sharp = find_bright_disk(aligned.mean, aligned.exposure > 0)
-    return _Plan(sharp if isinstance(sharp, BrightDisk) else disk, expected, shift, tile, used)
+    disk = sharp if isinstance(sharp, BrightDisk) else plan.disk
+    return replace(plan, disk=disk, expected=expected, shift=shift)
 
 
 def _shifted(counts: NDArray[Any], valid: NDArray[np.bool_], n: int, shift: NDArray[np.intp]) -> Sums:
@@ -220,22 +238,20 @@ def _overlap(size: int, shift: int) -> tuple[slice, slice]:
     return slice(max(0, -shift), max(0, min(size, size - shift))), slice(max(0, shift), max(0, min(size, size + shift)))
 
 
-def _add_block(
-    frames: NDArray[Any], block: Block, plan: _Plan, valid: NDArray[np.bool_]
-) -> tuple[Array, NDArray[np.bool_], dict[int, Sums]]:
+def _add_block(frames: NDArray[Any], block: Block, plan: _Plan) -> tuple[Array, NDArray[np.bool_], dict[int, Sums]]:
     part = slice(block.start, block.stop)
     used, shift, tile = plan.used[part], plan.shift[part], plan.tile[part]
     positions = np.full((len(frames), 2), np.nan)
     saturated = np.zeros(len(frames), np.bool_)
     if isinstance(plan.disk, BrightDisk):
         expected = plan.expected[part]
-        positions[used] = window_centroid(frames[used], expected[used], plan.disk.radius_px, valid)
+        positions[used] = window_centroid(frames[used], expected[used], plan.disk.radius_px, plan.valid)
         saturated = used & _reaches_ceiling(frames, expected.mean(axis=0), plan.disk.radius_px)
     sums: dict[int, Sums] = {}
     keys = np.column_stack([tile, shift])
     for key in np.unique(keys[used], axis=0):
         chosen = frames[used & (keys == key).all(axis=1)]
-        added = _shifted(chosen.sum(axis=0, dtype=np.float64), valid, len(chosen), key[1:])
+        added = _shifted(chosen.sum(axis=0, dtype=np.float64), plan.valid, len(chosen), key[1:])
         if int(key[0]) in sums:
             sums[int(key[0])].add(added)
         else:
@@ -270,14 +286,14 @@ def _finished(
     if descan is None or isinstance(plan.disk, NoDisk):
         reason = plan.disk if isinstance(plan.disk, NoDisk) else NoDisk("too few frames have a bright disk")
         still = tuple(np.zeros(2) for _ in kept)
-        return Powder(total, tiles, still, reason, (0.0, 0.0), None, n_used, source.n_frames, part)
+        return Powder(total, tiles, still, reason, (0.0, 0.0), None, n_used, source.n_frames, plan.n_stray_pixels, part)
     left = descan.fitted_px - plan.shift
     there = left[plan.used].mean(axis=0)
     drift = tuple(_mean_or_zero(left[plan.used & (plan.tile != number)] - there) for number in kept)
     middle = np.array([descan.coefficients_row_px[0], descan.coefficients_col_px[0]])
     disk = BrightDisk(float(there[0]), float(there[1]), plan.disk.radius_px)
     to_detector = float(middle[0] - there[0]), float(middle[1] - there[1])
-    return Powder(total, tiles, drift, disk, to_detector, descan, n_used, source.n_frames, part)
+    return Powder(total, tiles, drift, disk, to_detector, descan, n_used, source.n_frames, plan.n_stray_pixels, part)
 
 
 def _mean_or_zero(values: Array) -> Array:
