@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from gold_truth import CAMERA, MemorySource, gold_source, powder_of
 
-from stemcal.gold.pattern import Sums, stray_pixels, tile_numbers
+from stemcal.gold.faults import stray_pixels
+from stemcal.gold.pattern import tile_numbers
 from stemcal.optics.disk import BrightDisk
 
 
@@ -88,11 +89,14 @@ def test_stray_pixels():
     counts[2, 2], counts[6, 6] = 900.0, 0.0
     counts[14:16, 12:14] = 900.0
     counts[20:23] = 0.0
-    stray = stray_pixels(Sums(counts, np.ones(counts.shape)))
+    stray = stray_pixels(counts, np.ones(counts.shape, bool))
     assert [2, 2] in np.argwhere(stray).tolist()
     assert stray[6, 6]
     assert stray[20:23].all()
     assert stray.sum() == 2 + 120
+    # the foot of a bright ring is no dead pixel
+    counts[30:] = 0.0
+    assert not stray_pixels(counts, np.ones(counts.shape, bool))[25:].any()
 
 
 def test_faulty_detector_without_a_mask(source):

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from stemcal.frames.plan import Block, evenly_spaced
 from stemcal.frames.ranks import World
 from stemcal.frames.source import FrameSource
 from stemcal.frames.stream import stream_blocks
+from stemcal.gold.faults import stray_pixels
 from stemcal.optics.descan import DescanFit, fit_descan
 from stemcal.optics.disk import BrightDisk, NoDisk, find_bright_disk, window_centroid
 
@@ -27,9 +27,6 @@ Array = NDArray[np.float64]
 
 _SAMPLE = 256
 _MOST_FRAMES = 0.5
-_HOT = 5.0
-_SURE_COUNTS = 30.0
-_AROUND_PX = 11
 _COUNTER_CEILINGS = tuple(2**bits - 1 for bits in (6, 8, 12, 16, 24))
 
 
@@ -101,25 +98,9 @@ class Powder:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """(det_row, det_col) pixels that were valid in most frames and do not stand out from all their neighbours."""
-        return (self.sums.exposure > _MOST_FRAMES * self.n_frames) & ~stray_pixels(self.sums)
-
-
-def stray_pixels(sums: Sums) -> NDArray[np.bool_]:
-    """Return hot and dead pixels that the mask of the detector does not know, (det_row, det_col).
-
-    Hot: several times the counts of its brightest neighbour (a grain's spot is wider than a pixel). Dead: not one
-    count, where those around it that have any have many. The margins are far beyond Poisson noise.
-    """
-    ring = np.ones((3, 3), np.bool_)
-    ring[1, 1] = False
-    seen = sums.exposure > 0
-    counts = np.where(seen, sums.counts, 0.0)
-    brightest = ndimage.maximum_filter(counts, footprint=ring, mode="nearest")
-    lit = ndimage.uniform_filter((counts > 0).astype(np.float64), _AROUND_PX, mode="nearest")
-    around = ndimage.uniform_filter(counts, _AROUND_PX, mode="nearest") / np.maximum(lit, 1 / _AROUND_PX**2)
-    hot = counts > _HOT * brightest + _SURE_COUNTS
-    dead = (counts == 0) & (around > _SURE_COUNTS)
-    return np.asarray(seen & (hot | dead))
+        return (self.sums.exposure > _MOST_FRAMES * self.n_frames) & ~stray_pixels(
+            self.sums.counts, self.sums.exposure > 0
+        )
 
 
 def single_pattern(pattern: Array) -> Powder:
@@ -205,7 +186,7 @@ def _plan(source: FrameSource, descan_degree: int, tiles: int) -> _Plan:
     frames = np.concatenate([source.read(place, place + 1) for place in sample])
     together = Sums(frames.sum(axis=0, dtype=np.float64), source.valid.astype(np.float64))
     # on the detector, before anything is moved: afterwards a hot pixel is a small cloud
-    stray = stray_pixels(together)
+    stray = stray_pixels(together.counts, source.valid)
     valid = source.valid & ~stray
     plan = replace(nothing, valid=valid, n_stray_pixels=int(stray.sum()), disk=find_bright_disk(together.counts, valid))
     if isinstance(plan.disk, NoDisk):
