@@ -14,6 +14,7 @@ report: "workflow/report/session.rst"
 rule all:
     default_target: True
     input:
+        results,
         "session.html",
         "session.json",
     localrule: True

@@ -88,15 +88,15 @@ def _fixed(megabytes: int) -> Callable[[Extent, int], int]:
     return memory_mb
 
 
-def _streaming(float_copies: int, bytes_per_frame: int) -> Callable[[Extent, int], int]:
+def _streaming(float_copies: int, bytes_per_frame: int, patterns: int = 10) -> Callable[[Extent, int], int]:
     """Memory of a pass: per thread a raw block and ``float_copies`` float32 blocks, patterns, results per position."""
 
     def memory_mb(extent: Extent, threads: int) -> int:
         block_pixels = extent.block_bytes // extent.itemsize
         per_thread = extent.block_bytes + float_copies * 4 * block_pixels
         in_flight = (2 * threads + 2) * extent.block_bytes
-        patterns = 10 * 8 * extent.frame_pixels
-        total = in_flight + threads * per_thread + patterns + bytes_per_frame * extent.n_frames
+        arrays = patterns * 8 * extent.frame_pixels
+        total = in_flight + threads * per_thread + arrays + bytes_per_frame * extent.n_frames
         return _INTERPRETER_MB + math.ceil(total / _MIB)
 
     return memory_mb
@@ -105,12 +105,21 @@ def _streaming(float_copies: int, bytes_per_frame: int) -> Callable[[Extent, int
 STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
     "convert": Stage(1, (), ("raw",), _streaming(1, 120), 150.0),
-    "gold": Stage(1, ("convert",), ("raw",), _streaming(1, 60), 100.0),
+    "gold": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=190), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0),
     "polar": Stage(1, ("calibration",), ("raw",), _streaming(2, 200), 20.0),
     "nmf": Stage(1, (), ("members",), _fixed(3000), 1e9),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
 }
+
+
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "convert": ("data.hdf5", "convert.json", "overview.png"),
+    "gold": ("gold.json", "gold.png"),
+    "calibration": ("calibration.json", "calibration.png"),
+    "polar": ("azimuthal_mean.hspy", "azimuthal_var.hspy", "polar.hdf5", "polar.json", "polar.png"),
+}
+"""Endings of the files that a step writes for one data set, as ``<id>_<ending>``."""
 
 
 def canonical(value: object) -> str:

@@ -12,7 +12,7 @@ from stemcal.records.atomic import write_record
 from stemcal.records.failure import FailureRecord, failure_path
 from stemcal.records.frozen import freeze, read_latest
 from stemcal.records.manifest import Dataset, Manifest
-from stemcal.stages import digest, parameter
+from stemcal.stages import OUTPUTS, digest, parameter
 
 from .conftest import NOW, AddScan, Discover
 
@@ -257,13 +257,24 @@ def test_a_gold_that_is_held_is_no_candidate(session: Path, add_scan: AddScan, d
     assert scan.gold_candidates == ()
 
 
-def test_what_was_ready_stays_listed_when_its_raw_file_goes(add_scan: AddScan, discover: Discover) -> None:
+def test_what_has_results_stays_listed_when_its_raw_file_goes(
+    session: Path, add_scan: AddScan, discover: Discover
+) -> None:
     raw = add_scan("sample")
+    add_scan("never_processed", minutes_ago=70).unlink()
     before = discover()
+    (dataset,) = before.datasets.values()
     raw.unlink()
-    dataset = the_only(discover(previous=before))
-    assert (dataset.verdict, dataset.reason) == ("archived", "its raw file is gone; its results are kept")
-    assert dataset.stages == ("convert",)
+    assert discover(previous=before).datasets == {}
+    for ending in OUTPUTS["convert"]:
+        result = session / "processing" / f"{dataset.id}_{ending}"
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.touch()
+    kept = the_only(discover(previous=before))
+    assert (kept.verdict, kept.reason) == ("archived", "its raw file is gone; its results are kept")
+    assert kept.stages == ("convert",)
+    (session / "processing" / f"{dataset.id}_data.hdf5").unlink()
+    assert discover(previous=before).datasets == {}
 
 
 def test_the_manifest_is_named_by_its_content(session: Path, add_scan: AddScan, discover: Discover) -> None:

@@ -43,6 +43,16 @@ def targets(stage):
     ]
 
 
+def results(wildcards):
+    """Every file that the session shall end with; asked for one by one, so that a lost one is made again."""
+    return [
+        f"{name}_{ending}"
+        for name, entry in DATASETS.items()
+        for stage in entry["stages"]
+        for ending in stages.OUTPUTS[stage]
+    ]
+
+
 def gold_records(wildcards):
     """Candidate references of a scan, in order of preference."""
     return [

@@ -23,6 +23,7 @@ from stemcal.records.instrument import Bounds
 from stemcal.records.manifest import Dataset, FileVerdict, Manifest, RawIdentity
 from stemcal.records.microscope import Microscope
 from stemcal.records.source import source_of
+from stemcal.stages import OUTPUTS
 
 _NANO = 1e-9
 
@@ -78,7 +79,7 @@ def run_discover(
     cache = _look(request.session, acquisitions, read_cache(cache_path), clock())
     write_cache(cache_path, cache)
     seen = tuple(_dataset(request, one, cache.entries[one.raw.path], clock()) for one in acquisitions)
-    datasets = _with_archived(_bind(request, seen), previous)
+    datasets = _with_archived(_bind(request, seen), previous, request.processing)
     return Manifest(
         path="",
         session=Path(os.path.relpath(request.session, request.processing)).as_posix(),
@@ -187,15 +188,23 @@ def _references(request: Request, dataset: Dataset, golds: tuple[Dataset, ...]) 
     return chosen, "pinned in session.yaml"
 
 
-def _with_archived(datasets: dict[str, Dataset], previous: Manifest | None) -> dict[str, Dataset]:
-    """Keep what was ready once: raw files move to the archive, results stay."""
+def _with_archived(datasets: dict[str, Dataset], previous: Manifest | None, processing: Path) -> dict[str, Dataset]:
+    """Keep what has results: raw files move to the archive, results stay and count.
+
+    Only steps whose files are all there are kept, because nothing can be made again without the raw file.
+    """
     gone = {} if previous is None else {id_: old for id_, old in previous.datasets.items() if id_ not in datasets}
-    archived = {
-        id_: old.model_copy(update={"verdict": "archived", "reason": "its raw file is gone; its results are kept"})
-        for id_, old in gone.items()
-        if old.verdict in ("ready", "archived")
-    }
+    archived = {}
+    for id_, old in gone.items():
+        stages = tuple(stage for stage in old.stages if _is_complete(processing, id_, stage))
+        if stages:
+            update = {"verdict": "archived", "reason": "its raw file is gone; its results are kept", "stages": stages}
+            archived[id_] = old.model_copy(update=update)
     return datasets | archived
+
+
+def _is_complete(processing: Path, dataset: str, stage: str) -> bool:
+    return all((processing / f"{dataset}_{ending}").is_file() for ending in OUTPUTS[stage])
 
 
 def _warnings(acquisitions: tuple[Acquisition, ...], cache: Cache, bounds: Bounds) -> tuple[str, ...]:
