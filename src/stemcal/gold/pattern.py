@@ -25,7 +25,7 @@ from stemcal.optics.disk import BrightDisk, NoDisk, find_bright_disk, window_cen
 
 Array = NDArray[np.float64]
 
-_SAMPLE = 256
+_SAMPLE, _LEAST_SAMPLE, _SAMPLE_BYTES = 256, 64, 64 * 2**20
 _MOST_FRAMES = 0.5
 _COUNTER_CEILINGS = tuple(2**bits - 1 for bits in (6, 8, 12, 16, 24))
 
@@ -175,7 +175,7 @@ def accumulate(
 
 def _plan(source: FrameSource, descan_degree: int, tiles: int) -> _Plan:
     used = source.frame_status == 0
-    sample = [place for place in evenly_spaced(source.n_frames, _SAMPLE) if used[place]]
+    sample = [place for place in evenly_spaced(source.n_frames, _sample_size(source)) if used[place]]
     tile = tile_numbers(source.scan_shape, tiles)
     still = np.zeros((source.n_frames, 2))
     nothing = _Plan(
@@ -203,6 +203,11 @@ def _plan(source: FrameSource, descan_degree: int, tiles: int) -> _Plan:
     sharp = find_bright_disk(aligned.mean, aligned.exposure > 0)
     disk = sharp if isinstance(sharp, BrightDisk) else plan.disk
     return replace(plan, disk=disk, expected=expected, shift=shift)
+
+
+def _sample_size(source: FrameSource) -> int:
+    frame_bytes = source.frame_shape[0] * source.frame_shape[1] * source.dtype.itemsize
+    return max(_LEAST_SAMPLE, min(_SAMPLE, _SAMPLE_BYTES // frame_bytes))
 
 
 def _shifted(counts: NDArray[Any], valid: NDArray[np.bool_], n: int, shift: NDArray[np.intp]) -> Sums:
