@@ -15,6 +15,7 @@ from .conftest import SANDBOX, Slurm, free_port, living, need_slurm, sandbox
 
 pytestmark = pytest.mark.slurm
 
+# srun is told to be quiet: it would say when it has to wait for a node that is just being freed.
 WORLD = "from stemcal.frames.ranks import open_world; w = open_world({ranks}); print('rank', w.rank, 'of', w.size)"
 SUM = """
 import os
@@ -35,7 +36,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def test_jobs_run_on_both_nodes(slurm: Slurm, tmp_path: Path) -> None:
-    said = slurm.run("srun", "-N2", "-n2", "sh", "-c", "echo hello from $SLURMD_NODENAME")
+    said = slurm.run("srun", "--quiet", "-N2", "-n2", "sh", "-c", "echo hello from $SLURMD_NODENAME")
     assert sorted(said.split("\n")) == ["", "hello from n1", "hello from n2"]
     job = slurm.run("sbatch", "--parsable", "--wait", "-o", tmp_path / "out", "--wrap", "srun echo from a step").strip()
     assert (tmp_path / "out").read_text() == "from a step\n"
@@ -74,16 +75,16 @@ def _listening(processes: set[int]) -> list[str]:
 
 
 def test_two_ranks_on_two_nodes(slurm: Slurm) -> None:
-    said = slurm.run("srun", "--mpi=pmi2", "-N2", "-n2", sys.executable, "-c", SUM)
+    said = slurm.run("srun", "--quiet", "--mpi=pmi2", "-N2", "-n2", sys.executable, "-c", SUM)
     assert said == "sum 3 nodes n1 n2\n"
-    said = slurm.run("srun", "--mpi=pmi2", "-N2", "-n2", sys.executable, "-c", WORLD.format(ranks=2))
+    said = slurm.run("srun", "--quiet", "--mpi=pmi2", "-N2", "-n2", sys.executable, "-c", WORLD.format(ranks=2))
     assert sorted(said.splitlines()) == ["rank 0 of 2", "rank 1 of 2"]
 
 
 def test_a_launcher_that_starts_singletons_is_noticed(slurm: Slurm) -> None:
-    alone = slurm.run("srun", "--mpi=none", "-n2", sys.executable, "-c", WORLD.format(ranks=None))
+    alone = slurm.run("srun", "--quiet", "--mpi=none", "-n2", sys.executable, "-c", WORLD.format(ranks=None))
     assert alone.splitlines() == ["rank 0 of 1"] * 2, "without a promise nobody can tell"
-    said = slurm.run("srun", "--mpi=none", "-n2", sys.executable, "-c", WORLD.format(ranks=2), expect=1)
+    said = slurm.run("srun", "--quiet", "--mpi=none", "-n2", sys.executable, "-c", WORLD.format(ranks=2), expect=1)
     assert "2 ranks were promised but MPI sees 1" in said
 
 
