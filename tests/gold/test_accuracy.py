@@ -10,7 +10,7 @@ from gold_truth import CAMERA, NOMINAL_M, gold_source, powder_of
 from scipy.ndimage import map_coordinates
 
 from stemcal.gold.checks import judge
-from stemcal.gold.joint import jackknife_covariance
+from stemcal.gold.joint import alike, jackknife_covariance
 from stemcal.gold.measure import Optics, measure
 from stemcal.gold.pattern import single_pattern
 from stemcal.gold.settings import GoldSettings
@@ -123,3 +123,10 @@ def test_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(0).normal(0, 1, (16, 2))
     leave_one_out = [(values.sum(axis=0) - value) / 15 for value in values]
     np.testing.assert_allclose(jackknife_covariance(leave_one_out), np.cov(values.T) / 16)
+
+
+def test_neither_component_is_known_better_than_the_two_on_average():
+    np.testing.assert_allclose(alike(np.diag([4.0, 1.0])), np.diag([4.0, 2.5]))
+    np.testing.assert_allclose(alike(np.eye(2)), np.eye(2), atol=1e-12)
+    tilted = alike(np.array([[2.0, 1.0], [1.0, 2.0]]))
+    np.testing.assert_allclose(np.linalg.eigvalsh(tilted), [2.0, 3.0])

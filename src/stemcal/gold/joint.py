@@ -180,3 +180,13 @@ def jackknife_covariance(samples: list[Array]) -> Array:
     spread = values - values.mean(axis=0)
     n = len(values)
     return np.asarray((n - 1) / n * spread.T @ spread)
+
+
+def alike(covariance: Array) -> Array:
+    """Raise the smaller eigenvalue of a (2, 2) covariance to the mean of both.
+
+    Sixteen tiles know a variance to a third. The two components of the strain, and of the centre, are measured by the
+    same rings, so neither is believed to be known better than the two are on average.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.maximum(values, values.mean())) @ vectors.T)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemcal.gold.centre import symmetric_centre
-from stemcal.gold.joint import Rings, fit_rings, jackknife_covariance, start_geometry
+from stemcal.gold.joint import Rings, alike, fit_rings, jackknife_covariance, start_geometry
 from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_coverage
 from stemcal.gold.pattern import Powder
 from stemcal.gold.search import Search, find_comb, sector_profiles
@@ -230,18 +230,15 @@ def _calibration(powder: Powder, fitted: Rings, search: Search, settings: GoldSe
     covariance = jackknife_covariance([sample.geometry for sample in samples]) if enough else None
     pixel = float(np.exp(-best.geometry[LOG_SCALE]))
     pixel_sigma = None if covariance is None else pixel * float(np.sqrt(covariance[LOG_SCALE, LOG_SCALE]))
-    centre = tuple(
-        Measured(
-            float(best.geometry[axis]) + powder.to_detector[axis],
-            None if covariance is None else float(np.sqrt(covariance[axis, axis])),
-        )
+    position, strain = slice(ROW, COL + 1), slice(E1, E2 + 1)
+    sigmas = None if covariance is None else np.sqrt(np.diag(alike(covariance[position, position])))
+    row, col = (
+        Measured(float(best.geometry[axis]) + powder.to_detector[axis], None if sigmas is None else float(sigmas[axis]))
         for axis in (ROW, COL)
     )
-    ellipse = _ellipse(best.geometry, None if covariance is None else covariance[E1 : E2 + 1, E1 : E2 + 1])
+    ellipse = _ellipse(best.geometry, None if covariance is None else alike(covariance[strain, strain]))
     rings = _ring_results(powder, fitted, settings)
-    return Calibration(
-        fitted, search, ellipse, Measured(pixel, pixel_sigma), (centre[0], centre[1]), rings, _harmonics(fitted)
-    )
+    return Calibration(fitted, search, ellipse, Measured(pixel, pixel_sigma), (row, col), rings, _harmonics(fitted))
 
 
 def _ellipse(geometry: Array, covariance: Array | None) -> Ellipse:
