@@ -22,7 +22,9 @@ _TERM_S = 10.0
 _POLL_S = 0.5
 
 
-def recover(processing: Path, unlock: Callable[[], None], say: Callable[[str], None]) -> None:
+def recover(
+    processing: Path, unlock: Callable[[], None], say: Callable[[str], None], job_prefix: str | None = None
+) -> None:
     """Clear away what a killed run left, under the session's lock.
 
     Parameters
@@ -33,6 +35,9 @@ def recover(processing: Path, unlock: Callable[[], None], say: Callable[[str], N
         Removes Snakemake's own lock.
     say : callable
         Takes a line for the user.
+    job_prefix : str or None
+        Begins the names of the session's cluster jobs, whose end is then made sure of even if no mark tells of them;
+        None where this run does not use the cluster.
 
     Raises
     ------
@@ -42,7 +47,8 @@ def recover(processing: Path, unlock: Callable[[], None], say: Callable[[str], N
     mark = read_mark(processing)
     if mark is not None:
         _stop_processes(mark, say)
-        _stop_jobs(mark, say)
+    for prefix in {job_prefix, mark.job_prefix if mark is not None and mark.slurm else None} - {None}:
+        cancel_jobs(str(prefix), say)
     if snakemake_locked(processing):
         if mark is None:
             raise BusyError(
@@ -89,11 +95,6 @@ def _kill(process: int, number: signal.Signals) -> None:
         os.kill(process, number)
     except ProcessLookupError:
         return
-
-
-def _stop_jobs(mark: RunMark, say: Callable[[str], None]) -> None:
-    if mark.slurm:
-        cancel_jobs(mark.job_prefix, say)
 
 
 def cancel_jobs(prefix: str, say: Callable[[str], None]) -> None:

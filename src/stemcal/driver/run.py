@@ -77,11 +77,13 @@ def run_tick(request: Request, plan: Plan, *, say: Callable[[str], None], show: 
     started = time.time()
     request.processing.mkdir(parents=True, exist_ok=True)
     with session_lock(request.processing) as lock:
-        recover(request.processing, lambda: _unlock(request, plan), say)
-        before = _failures(read_latest(request.processing), request.processing)
+        recover(
+            request.processing, lambda: _unlock(request, plan), say, job_prefix=plan.job_prefix if plan.slurm else None
+        )
         outcomes, manifest = _passes(request, plan, lock, say, show)
         clear_mark(request.processing)
-        failed_now = _failures(manifest, request.processing) - before
+        failures = _failures(manifest, request.processing)
+        failed_now = failures - _told(request.processing)
         if outcomes[-1].exit_code != 0:
             _report_anyway(request.processing, manifest)
         tick = Tick(
@@ -90,7 +92,7 @@ def run_tick(request: Request, plan: Plan, *, say: Callable[[str], None], show: 
             new_failures=tuple(sorted(failed_now)),
             manifest=manifest,
         )
-        _write_run_record(request.processing, tick, started)
+        _write_run_record(request.processing, tick, started, failures)
         return tick
 
 
@@ -140,10 +142,18 @@ def _report_anyway(processing: Path, manifest: Manifest) -> None:
         os.utime(processing / page, (0, 0))
 
 
-def _failures(manifest: Manifest | None, processing: Path) -> set[str]:
-    """Return a line for each data set with a failed step: the first of them, the others follow from it."""
-    if manifest is None:
+def _told(processing: Path) -> set[str]:
+    """Return the failures that were known when the last tick ended; one that was killed told nobody of its own."""
+    log = state_folder(processing) / "runs.jsonl"
+    try:
+        last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+        return set(last["failures"])
+    except (OSError, IndexError, ValueError, KeyError):
         return set()
+
+
+def _failures(manifest: Manifest, processing: Path) -> set[str]:
+    """Return a line for each data set with a failed step: the first of them, the others follow from it."""
     lines = set()
     for one in dataset_progress(manifest, processing):
         failed = next((stage for stage in one.stages if stage.state == "failed"), None)
@@ -152,7 +162,7 @@ def _failures(manifest: Manifest | None, processing: Path) -> set[str]:
     return lines
 
 
-def _write_run_record(processing: Path, tick: Tick, started: float) -> None:
+def _write_run_record(processing: Path, tick: Tick, started: float, failures: set[str]) -> None:
     """Append one line on this tick; the only place where times and process numbers are kept."""
     line = {
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
@@ -162,6 +172,7 @@ def _write_run_record(processing: Path, tick: Tick, started: float) -> None:
         "did_something": tick.did_something,
         "manifest": tick.manifest.path,
         "new_failures": list(tick.new_failures),
+        "failures": sorted(failures),
     }
     with (state_folder(processing) / "runs.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from stemcal.records.frozen import state_folder
 NOTHING_TO_DO = "Nothing to be done"
 _STEPS = re.compile(r"(\d+) of (\d+) steps")
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,14 @@ def _follow(process: subprocess.Popen[str], sink: TextIO, show: Callable[[int, i
     """Copy the output of Snakemake to ``sink``, show its steps, and tell whether there was anything to do."""
     did_something = True
     assert process.stdout is not None
-    for line in process.stdout:
-        sink.write(line)
-        sink.flush()
-        did_something = did_something and NOTHING_TO_DO not in line
-        steps = _STEPS.search(line)
-        if steps:
-            show(int(steps[1]), int(steps[2]))
+    with process.stdout as lines:
+        for line in lines:
+            sink.write(line)
+            sink.flush()
+            did_something = did_something and NOTHING_TO_DO not in line
+            steps = _STEPS.search(line)
+            if steps:
+                show(int(steps[1]), int(steps[2]))
     return did_something
 
 
@@ -139,6 +142,7 @@ class _Child:
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
         self.ended = False
+        self._last_resort: threading.Timer | None = None
 
     def start(self, words: list[str], lock: int) -> subprocess.Popen[str]:
         """Start the child in a process session of its own, so that it gets our signals once and from us alone."""
@@ -159,8 +163,23 @@ class _Child:
     def end(self, _number: int, _frame: FrameType | None) -> None:
         """Pass a signal on as SIGINT: on SIGTERM Snakemake would wait for its jobs, on SIGHUP leave them alone."""
         self.ended = True
-        if self.process is not None:
-            self.process.send_signal(signal.SIGINT)
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        if self._last_resort is None:
+            self._last_resort = threading.Timer(_PATIENCE_S, self._kill)
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+    def forget(self) -> None:
+        """Give up the last resort: the child has ended."""
+        if self._last_resort is not None:
+            self._last_resort.cancel()
+
+    def _kill(self) -> None:
+        """Kill a child that does not end, which would keep the lock of the session for ever."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -175,5 +194,6 @@ def _interruptible() -> Iterator[_Child]:
     try:
         yield child
     finally:
+        child.forget()
         for number, handler in before.items():
             signal.signal(number, handler)
