@@ -23,7 +23,7 @@ demo:
 test:
 	@scripts/bootstrap $(VENV) requirements-test.lock
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint:
 	$(BIN)/ruff check src tests scripts

@@ -24,3 +24,12 @@ def shared_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the long files first, so that no worker is left alone with one of them at the end."""
+
+    def long_first(item: pytest.Item) -> int:
+        return next((rank for rank, mark in enumerate(("slurm", "session")) if item.get_closest_marker(mark)), 2)
+
+    items.sort(key=long_first)

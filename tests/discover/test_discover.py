@@ -314,14 +314,21 @@ def test_ids_of_similar_names_differ() -> None:
     assert label("Merlin/sub/20240101_000000/20240101_000000_data.mib", ".mib") == "sub/20240101_000000"
 
 
-def test_a_line_break_in_a_name_is_refused(session: Path, add_scan: AddScan, discover: Discover) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("two\nlines.mib", "its name holds a line break or control character; rename it"),
+        ("a {dataset} b.mib", "its name holds {dataset}, which Snakemake takes for a variable; rename it"),
+        ("a <sample> b.mib", "its name holds <sample>, which Snakemake takes for a variable; rename it"),
+    ],
+)
+def test_a_name_that_cannot_be_worked_on_is_refused(
+    add_scan: AddScan, discover: Discover, name: str, reason: str
+) -> None:
     raw = add_scan("scan")
-    raw.rename(raw.with_name("two\nlines.mib"))
+    raw.rename(raw.with_name(name))
     dataset = the_only(discover())
-    assert (dataset.verdict, dataset.reason) == (
-        "rejected",
-        "its name holds a line break or control character; rename it",
-    )
+    assert (dataset.verdict, dataset.reason) == ("rejected", reason)
 
 
 def test_a_value_that_the_microscope_cannot_have_is_not_believed(add_scan: AddScan, discover: Discover) -> None:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
+_WORKFLOW_VARIABLE = re.compile(r"<[a-z][a-z0-9_]*>|\{[^{}]*\}")
 _DIGEST_LENGTH = 8
 
 
@@ -30,9 +31,14 @@ def label(raw_path: str, raw_suffix: str) -> str:
     return "/".join(parts[1:] if len(parts) > 1 else parts)
 
 
-def has_line_break(raw_path: str) -> bool:
-    """Tell whether the name holds a line break or another control character, which no log can show."""
-    return any(unicodedata.category(character) == "Cc" for character in raw_path)
+def unusable(raw_path: str) -> str | None:
+    """Return why a raw file of this name cannot be worked on, or None: very few names are out of the question."""
+    if any(unicodedata.category(character) == "Cc" for character in raw_path):
+        return "its name holds a line break or control character; rename it"
+    variable = _WORKFLOW_VARIABLE.search(raw_path)
+    if variable:
+        return f"its name holds {variable[0]}, which Snakemake takes for a variable; rename it"
+    return None
 
 
 def _safe(part: str) -> str:

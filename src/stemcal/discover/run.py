@@ -12,7 +12,7 @@ from stemcal.discover.bind import gold_candidates, group_name
 from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
 from stemcal.discover.facts import Facts, read_facts
 from stemcal.discover.hold import hold
-from stemcal.discover.naming import dataset_id, has_line_break, label
+from stemcal.discover.naming import dataset_id, label, unusable
 from stemcal.discover.roles import decide_role, stages_of
 from stemcal.discover.session_file import SessionFile, fits, lookup
 from stemcal.discover.settings import DiscoverSettings
@@ -128,8 +128,9 @@ def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_
 
 def _verdict(request: Request, acquisition: Acquisition, entry: CacheEntry, now_s: float) -> tuple[FileVerdict, str]:
     raw = acquisition.raw.path
-    if has_line_break(raw):
-        return "rejected", "its name holds a line break or control character; rename it"
+    name_problem = unusable(raw)
+    if name_problem is not None:
+        return "rejected", name_problem
     if any(fits(raw, pattern) for pattern in request.session_file.ignore):
         return "ignored", "session.yaml says so"
     youngest_s = max(file.mtime_ns for file in acquisition.files) * _NANO
