@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-# Size of the demo session: 1 takes about two minutes on two cores.
+# Factor on the sides of the scans: 1 takes about two minutes on two cores.
 SCALE := 1
 
 export PYTHONDONTWRITEBYTECODE := 1

@@ -90,27 +90,37 @@ def queue(slurm: Slurm, session: Path, *, all_states: bool = False) -> list[Job]
     return [job for job in rows if job.run.startswith(f"{job_prefix(session / 'processing')}_")]
 
 
-def stop_worker(verb: str, about: str, number: signal.Signals) -> None:
-    """Wait for the process that runs ``stemcal VERB`` on a file whose path holds ``about``, and send it a signal."""
+def stop_worker(processing: Path, verb: str, about: str, number: signal.Signals) -> None:
+    """Wait for the process that runs ``stemcal VERB`` on a file whose path holds ``about``, and send it a signal.
+
+    Only one that works in ``processing`` counts: other tests may process a session like this one at the same time.
+    """
     found: list[int] = []
 
     def seen() -> bool:
-        found.extend(worker(verb, about))
+        found.extend(worker(processing, verb, about))
         return bool(found)
 
     wait_for(seen)
     os.kill(found[-1], number)
 
 
-def worker(verb: str, about: str) -> list[int]:
+def worker(processing: Path, verb: str, about: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             words = (entry / "cmdline").read_text(errors="replace").split("\0")
+            folder = (entry / "cwd").readlink()
         except OSError:
             continue
-        if len(words) > 3 and words[1].endswith("/stemcal") and words[2] == verb and about in words[3]:
+        if (
+            folder == processing.resolve()
+            and len(words) > 3
+            and words[1].endswith("/stemcal")
+            and words[2] == verb
+            and about in words[3]
+        ):
             return [int(entry.name)]
     return []
 
@@ -168,9 +178,9 @@ def interrupt_while_submitting(slurm: Slurm, told: Story, log: Path) -> None:
 def kill_worker_and_driver(slurm: Slurm, told: Story, log: Path) -> None:
     """Kill one worker in the middle of its file; then driver and Snakemake, while another worker is in the middle."""
     driver = start(slurm, told.session, log)
-    stop_worker("convert", SCANS[GOLD].timestamp, signal.SIGKILL)
+    stop_worker(told.processing, "convert", SCANS[GOLD].timestamp, signal.SIGKILL)
     # Held up, so that its job outlives its driver however fast this machine is.
-    stop_worker("convert", SCANS[SAMPLE].timestamp, signal.SIGSTOP)
+    stop_worker(told.processing, "convert", SCANS[SAMPLE].timestamp, signal.SIGSTOP)
     tick_by_cron(slurm, told, "busy")
     mark = json.loads((state_folder(told.processing) / "run.json").read_text())
     driver.kill()

@@ -53,7 +53,7 @@ def keep_time(path: Path, action: Callable[[Path], None]) -> None:
         ),
         (damage.empty, "incomplete sample    {label}: is empty: no frame was written"),
         (damage.garble_header, "rejected   sample    {label}: does not begin with a Merlin frame header (MQ1, ...)"),
-        (damage.claim_wrong_frame_size, "rejected   sample    {label}: holds U16 "),
+        (damage.claim_wrong_frame_size, "rejected   sample    {label}: at frame "),
         (damage.remove_hdr, "warning: {mib}: has no .hdr: completeness is judged by quiet time alone"),
         (
             damage.remove_microscope_file,
