@@ -21,6 +21,8 @@ needs_mpi = pytest.mark.skipif(not MPIEXEC.is_file(), reason="no mpiexec beside 
         ({"PMI_SIZE": "2", "PMI_RANK": "1"}, 2),
         ({"OMPI_COMM_WORLD_SIZE": "3"}, 3),
         ({"PMIX_RANK": "0"}, 0),
+        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "1"}, 1),
+        ({"PMIX_RANK": "3", "SLURM_STEP_NUM_TASKS": "4"}, 4),
     ],
 )
 def test_a_launcher_shows_in_the_environment(environment: dict[str, str], size: int | None) -> None:

@@ -5,7 +5,7 @@ and exit 0. So the world is checked against what was promised (``--ranks``) and 
 environment says, and a mismatch is an error.
 
 The launchers that are known: MPICH's hydra and ``srun --mpi=pmi2`` (``PMI_SIZE``), Open MPI
-(``OMPI_COMM_WORLD_SIZE``), ``srun --mpi=pmix`` (``PMIX_RANK``, which does not say how many).
+(``OMPI_COMM_WORLD_SIZE``), ``srun --mpi=pmix`` (``PMIX_RANK``, which does not say how many; SLURM's step does).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from stemcal.errors import UsageError
 
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 _RANK_VARIABLES = ("PMIX_RANK",)
+_STEP_SIZE_VARIABLE = "SLURM_STEP_NUM_TASKS"
 _POLL_S = 0.0005
 
 
@@ -104,7 +105,10 @@ def launched_size(environment: Mapping[str, str]) -> int | None:
     for name in _SIZE_VARIABLES:
         if environment.get(name, "").isdigit():
             return int(environment[name])
-    return 0 if any(name in environment for name in _RANK_VARIABLES) else None
+    if not any(name in environment for name in _RANK_VARIABLES):
+        return None
+    tasks = environment.get(_STEP_SIZE_VARIABLE, "")
+    return int(tasks) if tasks.isdigit() else 0
 
 
 def open_world(promised_ranks: int | None = None, environment: Mapping[str, str] = os.environ) -> World:
