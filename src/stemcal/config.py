@@ -106,6 +106,8 @@ def _read_yaml(path: Path) -> dict[str, object]:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: is not YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path}: holds a {type(value).__name__}; sections with keys are expected")
     return value

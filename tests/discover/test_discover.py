@@ -340,3 +340,31 @@ def test_a_value_that_the_microscope_cannot_have_is_not_believed(add_scan: AddSc
     assert dataset.microscope.nominal_camera_length_m == 0.2
     assert manifest.warnings == (f"{dataset.mib}: voltage_kv = 200000 is outside 30 to 300 and is not believed",)
     assert dataset.binding_reason == "no calibration: high tension or camera length of this scan is unknown"
+
+
+def test_a_refusal_is_lifted_when_what_the_step_reads_is_made_again(
+    session: Path, add_scan: AddScan, discover: Discover
+) -> None:
+    add_scan("Au_xgrating", minutes_ago=90)
+    add_scan("sample")
+    manifest = discover()
+    scan = next(dataset for dataset in manifest.datasets.values() if dataset.role == "sample")
+    text = parameter("polar", manifest.settings, scan.source)
+    path = failure_path(session / "processing" / f"{scan.id}_polar.json")
+    failure = FailureRecord(
+        dataset="x", stage="polar", category="data", message="damaged", parameter_sha256=digest(text)
+    )
+    write_record(path, failure)
+    calibration = session / "processing" / f"{scan.id}_calibration.json"
+    calibration.touch()
+    os.utime(calibration, ns=(0, path.stat().st_mtime_ns - 1))
+    assert discover().datasets[scan.id].verdict == "held"
+    os.utime(calibration, ns=(0, path.stat().st_mtime_ns + 1))
+    assert discover().datasets[scan.id].verdict == "ready"
+
+
+def test_a_session_yaml_of_another_encoding_is_refused(session: Path, add_scan: AddScan, discover: Discover) -> None:
+    add_scan("scan")
+    (session / "session.yaml").write_bytes("roles: {}".encode("utf-16"))
+    with pytest.raises(UsageError, match="is not UTF-8 text"):
+        discover()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stemcal.calibration.run import Conditions, run_calibration
 from stemcal.calibration.settings import CalibrationSettings
-from stemcal.cli.common import StepContext, add_step_options, execute_step, scan_shape
+from stemcal.cli.common import StepContext, add_step_options, execute_step, keep_apart, positive_number, scan_shape
 from stemcal.records.calibration import CalibrationRecord
 
 
@@ -27,9 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="JSON", help="record to write, <id>_calibration.json"
     )
     parser.add_argument("--figure", type=Path, metavar="PNG", help="figure to write (beside the record)")
-    parser.add_argument("--voltage-kv", type=float, metavar="KV", help="high tension, where DATA does not say it")
+    parser.add_argument("--voltage-kv", type=positive_number, metavar="KV", help="high tension, where DATA is silent")
     parser.add_argument(
-        "--nominal-camera-length-m", type=float, metavar="M", help="nominal camera length, where DATA does not say it"
+        "--nominal-camera-length-m",
+        type=positive_number,
+        metavar="M",
+        help="nominal camera length, where DATA is silent",
     )
     parser.add_argument(
         "--scan-shape",
@@ -42,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
+    keep_apart((args.data, *args.gold), (args.output, args.figure or args.output.with_suffix(".png")))
 
     def action(context: StepContext[CalibrationSettings]) -> CalibrationRecord:
         return run_calibration(

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -101,6 +101,34 @@ def scan_shape(text: str) -> tuple[int, int]:
     if min(rows, cols) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} has a number below 1")
     return rows, cols
+
+
+def positive_number(text: str) -> float:
+    """Return ``text`` as a finite number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def keep_apart(inputs: Iterable[Path | None], outputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read, or two outputs under one name; links are followed.
+
+    Raises
+    ------
+    UsageError
+        If an output is an input or another output.
+    """
+    taken = {path.resolve() for path in inputs if path is not None}
+    for output in outputs:
+        if output.resolve() in taken or any(_is_same(output, path) for path in taken):
+            raise UsageError(f"{output}: is read or written by this command already; give another name to write to")
+        taken.add(output.resolve())
+
+
+def _is_same(output: Path, other: Path) -> bool:
+    """Tell whether two names that exist are hard links to one file."""
+    return output.exists() and other.exists() and output.samefile(other)
 
 
 def _available_cores() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stemcal.cli.common import StepContext, add_step_options, execute_step, scan_shape
+from stemcal.cli.common import StepContext, add_step_options, execute_step, keep_apart, scan_shape
 from stemcal.convert.run import ConvertPaths, run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import UsageError
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         If a file that was named does not exist.
     """
     paths = ConvertPaths.of(args.output, args.record, args.figure)
+    keep_apart((args.mib, args.hdr, args.microscope), (paths.data, paths.record, paths.figure))
 
     def action(context: StepContext[ConvertSettings]) -> ConvertRecord:
         return run_convert(

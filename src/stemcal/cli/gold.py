@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stemcal.cli.common import StepContext, add_step_options, execute_step
+from stemcal.cli.common import StepContext, add_step_options, execute_step, keep_apart, positive_number
 from stemcal.gold.measure import Optics
 from stemcal.gold.run import run_gold
 from stemcal.gold.settings import GoldSettings
@@ -24,10 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="JSON", help="record to write, <id>_gold.json"
     )
     parser.add_argument("--figure", type=Path, metavar="PNG", help="figure to write (beside the record)")
-    parser.add_argument("--voltage-kv", type=float, metavar="KV", help="accelerating voltage in kV (the data set's)")
+    parser.add_argument(
+        "--voltage-kv", type=positive_number, metavar="KV", help="accelerating voltage in kV (the data set's)"
+    )
     parser.add_argument(
         "--nominal-camera-length-m",
-        type=float,
+        type=positive_number,
         metavar="M",
         help="nominal camera length in m (the data set's); without it any scale is searched",
     )
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
+    keep_apart((args.data,), (args.output, args.figure or args.output.with_suffix(".png")))
 
     def action(context: StepContext[GoldSettings]) -> GoldRecord:
         return run_gold(

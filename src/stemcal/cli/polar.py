@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stemcal.cli.common import StepContext, add_step_options, execute_step, scan_shape
+from stemcal.cli.common import StepContext, add_step_options, execute_step, keep_apart, scan_shape
 from stemcal.polar.run import run_polar
 from stemcal.polar.settings import PolarSettings
 from stemcal.polar.store import PolarPaths
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
+    paths = PolarPaths.of(args.output)
+    keep_apart((args.data, args.calibration), (paths.mean, paths.variance, paths.full, paths.record, paths.figure))
 
     def action(context: StepContext[PolarSettings]) -> PolarRecord:
         return run_polar(
@@ -46,4 +48,4 @@ def run(args: argparse.Namespace) -> int:
             scan_shape=args.scan_shape,
         )
 
-    return execute_step(args, "polar", PolarSettings, PolarPaths.of(args.output).record, action)
+    return execute_step(args, "polar", PolarSettings, paths.record, action)

@@ -37,6 +37,8 @@ def folders(args: argparse.Namespace) -> tuple[Path, Path]:
     if not session.is_dir():
         raise UsageError(f"{args.session}: is not a folder; give the folder that the microscope fills")
     processing = args.processing.resolve() if args.processing else session / "processing"
+    if processing == session:
+        raise UsageError(f"{args.processing}: is the session itself, which is only read; give another folder")
     return session, processing
 
 

@@ -46,6 +46,8 @@ def read_session_file(session: Path) -> SessionFile:
         return SessionFile()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     try:
         return SessionFile.model_validate(yaml.safe_load(text) or {})
     except yaml.YAMLError as error:

@@ -94,6 +94,8 @@ def read_record(path: Path, model: type[ModelT]) -> ModelT:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"is not a {model.__name__} record but a binary file", "give the JSON file") from error
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
