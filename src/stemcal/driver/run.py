@@ -102,7 +102,8 @@ def _passes(
     outcomes: list[Outcome] = []
     manifest = _discover(request)
     while len(outcomes) < _MAX_PASSES:
-        say(f"{len(manifest.datasets)} data sets, {sum(bool(one.stages) for one in manifest.datasets.values())} to do")
+        n_staged = sum(bool(one.stages) for one in manifest.datasets.values())
+        say(f"{len(manifest.datasets)} data sets, {n_staged} of them in the workflow")
         outcomes.append(_run_and_sweep(plan, manifest.path, lock, say, show))
         if outcomes[-1].exit_code == 0:
             break
