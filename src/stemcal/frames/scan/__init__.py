@@ -1,0 +1,5 @@
+"""The place of every frame: its slot by the numbers of the detector, its scan position by all evidence."""
+
+from stemcal.frames.scan.placement import Slots, place_frames
+
+__all__ = ["Slots", "place_frames"]
