@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from stemcal.errors import DataError
-from stemcal.formats.microscope import KEYS, raw_from_microscope, raw_metadata, read_microscope, write_microscope
+from stemcal.formats.microscope import (
+    KEYS,
+    raw_from_microscope,
+    raw_metadata,
+    read_microscope,
+    units_of,
+    write_microscope,
+)
 from stemcal.records.microscope import Microscope
 
 E02 = {
@@ -58,10 +65,79 @@ def test_every_key_of_the_real_table_is_here(shared_data):
     assert set(KEYS) < ours
 
 
+def printed_table(text: str) -> dict[str, list[float]]:
+    """Return the numeric columns of the table that its notebook broke into five pieces, by name."""
+    columns: dict[str, list[float]] = {}
+    names: list[str] = []
+    for line in text[text.index("A1_value_(kV)  A2") - 60 : text.index("[18 rows")].splitlines():
+        words = line.replace("\\", "").replace("...", "").replace("*****", "nan").split()
+        if words and not words[0].isdigit():
+            names = [word for word in words if not word.startswith("source_")]
+        elif words:
+            values = [float(word) for word in words[1:] if not word.endswith(".hdf") and not word.startswith("TEB")]
+            for name, value in zip(names, values, strict=True):
+                columns.setdefault(name, []).append(value)
+    return columns
+
+
+@pytest.mark.shared
+def test_the_real_acquisitions_are_consistent(shared_data, tmp_path):
+    text = (shared_data / "epsic" / "E02_hdf_metadata_values.txt").read_text()
+    table = printed_table(text)
+    second = text[text.rindex("   source_folder") :].splitlines()[1:19]
+    field_of_view = [float(line.split()[5]) for line in second]
+    assert {len(column) for column in table.values()} == {18} == {len(field_of_view)}
+    for row, fov in enumerate(field_of_view):
+        said = {name: column[row] for name, column in table.items()}
+        write_microscope(tmp_path / "row.hdf", {**said, "field_of_view(m)": fov})
+        microscope = read_microscope(tmp_path / "row.hdf")
+        assert microscope.scan_step_nm == pytest.approx(microscope.field_of_view_nm / microscope.scan_size_px)
+        bits = said["current_OLfine"] - said["zero_OLfine"]
+        assert microscope.defocus_nm == pytest.approx(bits * said["defocus_per_bit(nm)"])
+        assert raw_metadata(tmp_path / "row.hdf")["x_tilt(deg)"] == microscope.stage_tilt_x_deg
+
+
+def test_every_key_has_its_unit():
+    assert {key: units_of(key) for key in E02} == {
+        "A1_value_(kV)": "kV",
+        "A2_value_(kV)": "kV",
+        "aperture_size": "",
+        "convergence_semi-angle(rad)": "rad",
+        "current_OLfine": "bit",
+        "deflector_values/GUN1": None,
+        "defocus(nm)": "nm",
+        "defocus_per_bit(nm)": "nm",
+        "field_of_view(m)": "m",
+        "ht_value(V)": "V",
+        "lens_values/C1": None,
+        "magnification": "",
+        "merlin_camera_length(m)": "m",
+        "nominal_camera_length(m)": "m",
+        "nominal_scan_rotation": "deg",
+        "set_bit_depth": "bit",
+        "set_dwell_time(usec)": "us",
+        "set_scan_px": "px",
+        "spot_size": "",
+        "step_size(m)": "m",
+        "x_pos(m)": "m",
+        "x_tilt(deg)": "deg",
+        "y_pos(m)": "m",
+        "y_tilt(deg)": "deg",
+        "z_pos(m)": "m",
+        "zero_OLfine": "bit",
+    }
+
+
+@pytest.mark.parametrize("key", ["", "something_new", "()", "(m) size", "lens_values/set_scan_px"])
+def test_a_unit_that_nobody_states_is_none(key):
+    assert units_of(key) is None
+
+
 def test_values_arrive_in_the_units_of_the_record(hdf):
     assert read_microscope(hdf) == Microscope(
         voltage_kv=80.0,
         nominal_camera_length_m=0.12,
+        merlin_camera_length_m=0.12,
         convergence_semi_angle_mrad=31.74,
         scan_step_nm=0.0390625,
         field_of_view_nm=10.0,

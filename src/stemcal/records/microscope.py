@@ -11,11 +11,12 @@ class Microscope(Record):
     """Microscope settings of one acquisition, units in the names; ``None`` where the file does not say.
 
     The values are the microscope's own words: a *nominal* camera length is what the column was asked for, not a
-    measurement.
+    measurement. ``merlin_camera_length_m`` is what its file says for the Merlin detector.
     """
 
     voltage_kv: float | None = Field(default=None, gt=0)
     nominal_camera_length_m: float | None = Field(default=None, gt=0)
+    merlin_camera_length_m: float | None = Field(default=None, gt=0)
     convergence_semi_angle_mrad: float | None = Field(default=None, gt=0)
     scan_step_nm: float | None = Field(default=None, gt=0)
     field_of_view_nm: float | None = Field(default=None, gt=0)
