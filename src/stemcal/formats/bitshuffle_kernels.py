@@ -1,0 +1,433 @@
+"""Compiled kernels of filter 32008: counts to bit planes to LZ4 blocks, and back.
+
+**Bit planes.** A block of ``n`` elements becomes its bit planes one behind the other, lowest first: ``n / 8`` bytes
+each, bit ``i`` of byte ``k`` from element ``8 k + i`` (https://github.com/kiyo-masui/bitshuffle). Counts are small
+numbers, so most planes are empty; these cost next to nothing here.
+
+**LZ4.** The lowest planes of sparse counts are noise, all others runs of zeros. The general encoder spends its time
+looking for repeats in the noise; this one codes runs of one byte alone (matches of offset 1), which are found 32 bytes
+at a time. The blocks are valid LZ4 (https://github.com/lz4/lz4, ``lz4_Block_format.md``) and any decoder reads them: a
+match has at least 4 bytes, the last 5 bytes are literals, no match begins in the last 12. The decoder takes any block
+and checks every length, because what it reads may be damaged.
+
+All of it is one module: the compiler's cache notices a change of the module that holds a function, not of the modules
+that it calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+LANES = 32
+SLACK = 64
+"""Bytes that may be read or written behind what is meant: nothing here checks a bound inside a vector of 32 bytes."""
+
+_BYTE = ir.IntType(8)
+_WORD = ir.IntType(32)
+_MIN_MATCH = 4
+_LAST_LITERALS = 5
+_LAST_MATCH = 12
+_NIBBLE = 15
+_STEP = 61
+"""Of 64 compared bytes, the places at which a whole run of four may begin."""
+_GROUP = 8
+_LENGTH_BYTES = 4
+
+
+def bound(size: int) -> int:
+    """Return the largest size of an LZ4 block of ``size`` bytes; LZ4's own bound."""
+    return size + size // 255 + 16
+
+
+@njit(nogil=True, cache=True)
+def split(elements: NDArray[Any], planes: Bytes) -> None:
+    """Write the bit planes of ``elements`` to ``planes``.
+
+    Parameters
+    ----------
+    elements : ndarray of unsigned integers
+        (n,) contiguous, n a multiple of 8.
+    planes : ndarray of uint8
+        At least as many bytes.
+    """
+    size = elements.size
+    plane_bytes = size // 8
+    used = elements.dtype.type(0)
+    for index in range(size):
+        used |= elements[index]
+    whole = size // 32
+    for bit in range(8 * elements.itemsize):
+        begin = bit * plane_bytes
+        mask = elements.dtype.type(1 << bit)
+        if not used & mask:
+            planes[begin : begin + plane_bytes] = 0
+            continue
+        for word in range(whole):
+            store_plane(elements, 32 * word, mask, planes, begin + 4 * word)
+        for group in range(4 * whole, plane_bytes):
+            byte = 0
+            for index in range(8):
+                if elements[8 * group + index] & mask:
+                    byte |= 1 << index
+            planes[begin + group] = byte
+
+
+@njit(nogil=True, cache=True)
+def join(planes: Bytes, elements: NDArray[Any]) -> None:
+    """Put ``elements`` together from their bit planes; the inverse of `split`."""
+    size = elements.size
+    plane_bytes = size // 8
+    whole = size // 32
+    elements[:] = 0
+    for bit in range(8 * elements.itemsize):
+        begin = bit * plane_bytes
+        mask = elements.dtype.type(1 << bit)
+        if not _any(planes[begin : begin + plane_bytes]):
+            continue
+        for word in range(whole):
+            set_plane(planes, begin + 4 * word, elements, 32 * word, mask)
+        for group in range(4 * whole, plane_bytes):
+            for index in range(8):
+                if planes[begin + group] & (1 << index):
+                    elements[8 * group + index] |= mask
+
+
+@njit(nogil=True, cache=True)
+def _any(values: Bytes) -> Any:
+    found = np.uint8(0)
+    for index in range(values.size):
+        found |= values[index]
+    return found != 0
+
+
+@njit(nogil=True, cache=True)
+def pack(elements: NDArray[Any], block: int, planes: Bytes, target: Bytes, begin: int) -> Any:
+    """Write the body of a chunk of filter 32008 with LZ4 to ``target[begin:]`` and return where it ends.
+
+    Parameters
+    ----------
+    elements : ndarray of unsigned integers
+        (n,) the frame.
+    block : int
+        Elements of a block, a multiple of 8.
+    planes : ndarray of uint8
+        Scratch for the planes of one block, with slack.
+    target : ndarray of uint8
+        Room for the worst case, with slack.
+    begin : int
+        Where the body begins.
+    """
+    size = elements.size
+    whole = size - size % _GROUP
+    here, place = 0, begin
+    while here < whole:
+        count = min(block, whole - here)
+        split(elements[here : here + count], planes)
+        end = encode(planes, count * elements.itemsize, target, place + _LENGTH_BYTES)
+        length = end - place - _LENGTH_BYTES
+        for index in range(_LENGTH_BYTES):
+            target[place + index] = (length >> (8 * (_LENGTH_BYTES - 1 - index))) & 0xFF
+        place = end
+        here += count
+    rest = elements[whole:].view(np.uint8)
+    target[place : place + rest.size] = rest
+    return place + rest.size
+
+
+@njit(nogil=True, cache=True)
+def unpack(source: Bytes, begin: int, end: int, block: int, planes: Bytes, elements: NDArray[Any]) -> Any:
+    """Decode the body ``source[begin:end]`` of a chunk into ``elements``; return where it ends, or -1 for damage.
+
+    Parameters
+    ----------
+    source : ndarray of uint8
+        The chunk, with slack behind ``end``.
+    begin, end : int
+        Where the body begins and ends.
+    block : int
+        Elements of a block, a multiple of 8.
+    planes : ndarray of uint8
+        Scratch for the planes of one block, with slack.
+    elements : ndarray of unsigned integers
+        (n,) overwritten.
+    """
+    size = elements.size
+    whole = size - size % _GROUP
+    here, place = 0, begin
+    while here < whole:
+        count = min(block, whole - here)
+        if end - place < _LENGTH_BYTES:
+            return -1
+        length = 0
+        for index in range(_LENGTH_BYTES):
+            length = (length << 8) | np.int64(source[place + index])
+        place += _LENGTH_BYTES
+        if length > end - place or not decode(source, place, place + length, planes, count * elements.itemsize):
+            return -1
+        join(planes, elements[here : here + count])
+        place += length
+        here += count
+    rest = elements[whole:].view(np.uint8)
+    if end - place < rest.size:
+        return -1
+    rest[:] = source[place : place + rest.size]
+    return place + rest.size
+
+
+@njit(nogil=True, cache=True)
+def encode(source: Bytes, size: int, target: Bytes, begin: int) -> Any:
+    """Write ``source[:size]`` as one LZ4 block to ``target[begin:]`` and return where it ends.
+
+    Parameters
+    ----------
+    source : ndarray of uint8
+        At least ``size`` bytes and `stemcal.formats.vectors.SLACK` behind them.
+    size : int
+        Bytes to write, >= 1.
+    target : ndarray of uint8
+        Room for ``bound(size)`` bytes from ``begin`` on, and the slack.
+    begin : int
+        Where the block begins.
+    """
+    place, anchor, here = begin, 0, 1
+    while here <= size - _LAST_MATCH:
+        equal = np.uint64(equal_to_previous(source, here))
+        equal |= np.uint64(equal_to_previous(source, here + 32)) << np.uint64(32)
+        runs = equal & (equal >> np.uint64(1))
+        runs &= (runs >> np.uint64(2)) & np.uint64((1 << _STEP) - 1)
+        if runs == np.uint64(0):
+            here += _STEP
+            continue
+        here += first_set(runs)
+        if here > size - _LAST_MATCH:
+            break
+        end = _run_end(source, here + _MIN_MATCH, size - _LAST_LITERALS)
+        place = _write_sequence(source, anchor, here - anchor, end - here, target, place)
+        anchor = end
+        here = end + 1
+    return _write_sequence(source, anchor, size - anchor, 0, target, place)
+
+
+@njit(nogil=True, cache=True)
+def _run_end(source: Bytes, here: int, limit: int) -> Any:
+    """Return where the run that ``source[here - 1]`` belongs to ends, at most ``limit``."""
+    while here < limit:
+        different = np.uint64(~equal_to_previous(source, here) & np.uint32(0xFFFFFFFF))
+        if different != np.uint64(0):
+            return min(here + first_set(different), limit)
+        here += 32
+    return limit
+
+
+@njit(nogil=True, cache=True)
+def _write_sequence(source: Bytes, anchor: int, literals: int, match: int, target: Bytes, place: int) -> Any:
+    """Write literals and, unless ``match`` is 0, a match of offset 1; return where it ends."""
+    token = min(literals, _NIBBLE) << 4
+    if match:
+        token |= min(match - _MIN_MATCH, _NIBBLE)
+    target[place] = token
+    place = _write_length(target, place + 1, literals)
+    copied = 0
+    while copied < literals:
+        copy_lanes(target, place + copied, source, anchor + copied)
+        copied += 32
+    place += literals
+    if match:
+        target[place] = 1
+        target[place + 1] = 0
+        place = _write_length(target, place + 2, match - _MIN_MATCH)
+    return place
+
+
+@njit(nogil=True, cache=True)
+def _write_length(target: Bytes, place: int, length: int) -> Any:
+    """Write what of ``length`` did not fit into its half of the token."""
+    if length < _NIBBLE:
+        return place
+    rest = length - _NIBBLE
+    while rest >= 255:
+        target[place] = 255
+        place += 1
+        rest -= 255
+    target[place] = rest
+    return place + 1
+
+
+@njit(nogil=True, cache=True)
+def decode(source: Bytes, begin: int, end: int, target: Bytes, size: int) -> Any:
+    """Decode the LZ4 block ``source[begin:end]`` to ``target[:size]``; return False if it is damaged.
+
+    Parameters
+    ----------
+    source : ndarray of uint8
+        The block, and the slack behind ``end``.
+    begin, end : int
+        Where it begins and ends.
+    target : ndarray of uint8
+        ``size`` bytes and the slack behind them.
+    size : int
+        What the block must decode to, exactly.
+    """
+    here, place = begin, 0
+    while here < end:
+        token = np.int64(source[here])
+        here, literals = _read_length(source, here + 1, end, token >> 4)
+        if literals > end - here or literals > size - place:
+            return False
+        copied = 0
+        while copied < literals:
+            copy_lanes(target, place + copied, source, here + copied)
+            copied += 32
+        here += literals
+        place += literals
+        if here == end:
+            return place == size
+        if end - here < 2:
+            return False
+        offset = np.int64(source[here]) | (np.int64(source[here + 1]) << 8)
+        here, match = _read_length(source, here + 2, end, token & _NIBBLE)
+        match += _MIN_MATCH
+        if offset == 0 or offset > place or match > size - place:
+            return False
+        _copy_match(target, place, offset, match)
+        place += match
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _read_length(source: Bytes, here: int, end: int, length: int) -> Any:
+    """Return where reading goes on and the length; a length that has no end is larger than any block."""
+    if length < _NIBBLE:
+        return here, length
+    while here < end:
+        more = np.int64(source[here])
+        here += 1
+        length += more
+        if more < 255:
+            return here, length
+    return end, 1 << 40
+
+
+@njit(nogil=True, cache=True)
+def _copy_match(target: Bytes, place: int, offset: int, match: int) -> None:
+    if offset == 1:
+        target[place : place + match] = target[place - 1]
+    elif offset >= 32:
+        copied = 0
+        while copied < match:
+            copy_lanes(target, place + copied, target, place - offset + copied)
+            copied += 32
+    else:
+        for index in range(place, place + match):
+            target[index] = target[index - offset]
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, target: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
+
+
+def _load(builder: Any, address: Any, align: int) -> Any:
+    value = builder.load(address)
+    value.align = align
+    return value
+
+
+def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_WORD, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_WORD, kind.count), [0] * kind.count))
+
+
+@intrinsic
+def store_plane(typing_context: Any, source: Any, index: Any, bit: Any, target: Any, place: Any) -> Any:
+    """Store, as 4 bytes at ``target[place]``, which of the 32 elements from ``source[index]`` have the given bit set.
+
+    Bit ``i`` of the little-endian word belongs to element ``i``.
+    """
+    signature = types.void(source, types.intp, source.dtype, target, types.intp)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(context.get_value_type(source.dtype), LANES)
+        address = _address(context, builder, called.args[0], arguments[0], arguments[1], kind)
+        values = _load(builder, address, source.dtype.bitwidth // 8)
+        picked = builder.and_(values, _splat(builder, arguments[2], kind))
+        word = builder.bitcast(builder.icmp_unsigned("!=", picked, ir.Constant(kind, [0] * LANES)), _WORD)
+        stored = builder.store(word, _address(context, builder, called.args[3], arguments[3], arguments[4], _WORD))
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def set_plane(typing_context: Any, source: Any, place: Any, target: Any, index: Any, bit: Any) -> Any:
+    """Set the given bit in those of the 32 elements from ``target[index]`` that the 4 bytes at ``source[place]`` name.
+
+    The inverse of `store_plane`.
+    """
+    signature = types.void(source, types.intp, target, types.intp, target.dtype)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(context.get_value_type(target.dtype), LANES)
+        word = _load(builder, _address(context, builder, called.args[0], arguments[0], arguments[1], _WORD), 1)
+        chosen = builder.sext(builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES)), kind)
+        address = _address(context, builder, called.args[2], arguments[2], arguments[3], kind)
+        align = target.dtype.bitwidth // 8
+        bits = builder.and_(chosen, _splat(builder, arguments[4], kind))
+        stored = builder.store(builder.or_(_load(builder, address, align), bits), address)
+        stored.align = align
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def equal_to_previous(typing_context: Any, source: Any, index: Any) -> Any:
+    """Return as bits of a word which of the 32 bytes from ``source[index]`` equal the byte before them; index >= 1."""
+    signature = types.uint32(source, types.intp)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(_BYTE, LANES)
+        before = builder.sub(arguments[1], ir.Constant(arguments[1].type, 1))
+        here, there = (
+            _load(builder, _address(context, builder, called.args[0], arguments[0], index, kind), 1)
+            for index in (arguments[1], before)
+        )
+        return builder.bitcast(builder.icmp_unsigned("==", here, there), _WORD)
+
+    return signature, generate
+
+
+@intrinsic
+def copy_lanes(typing_context: Any, target: Any, place: Any, source: Any, index: Any) -> Any:
+    """Copy 32 bytes from ``source[index]`` to ``target[place]``."""
+    signature = types.void(target, types.intp, source, types.intp)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(_BYTE, LANES)
+        value = _load(builder, _address(context, builder, called.args[2], arguments[2], arguments[3], kind), 1)
+        stored = builder.store(value, _address(context, builder, called.args[0], arguments[0], arguments[1], kind))
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def first_set(typing_context: Any, word: Any) -> Any:
+    """Return the place of the lowest set bit of ``word``, which is not 0."""
+    signature = types.intp(types.uint64)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return signature, generate
