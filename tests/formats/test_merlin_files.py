@@ -43,8 +43,6 @@ def test_real_files_equal_rosettasciio_up_to_the_row_flip(shared_data, tmp_path,
         check_last_frame(path, layout)
         assert (layout.trailing_bytes, layout.n_whole_frames) == (0, layout.n_frames_expected)
         if layout.header.pixel_type == "R64":
-            with pytest.raises(DataError, match="R64 pixels"):
-                MibFile(path)
             continue
         with MibFile(path) as mib:
             ours = mib.read(0, mib.n_frames)

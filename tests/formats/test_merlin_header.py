@@ -11,7 +11,7 @@ import pytest
 
 from stemcal.errors import DataError
 from stemcal.formats.merlin import FrameHeader, encode_header, parse_header
-from stemcal.formats.merlin.reader import sequence_numbers
+from stemcal.formats.merlin.table import sequence_numbers
 
 DACS = (11, 511, *(0,) * 25)
 HEADER = FrameHeader(
@@ -96,7 +96,7 @@ def test_raw_frames_have_the_sizes_of_the_real_ones(depth, shape, payload):
         (START.replace("0128", "many"), "'many' for the number of rows"),
         (START.replace("0128", "0000"), "0 rows x 256 columns"),
         (START.replace("00384", "99999"), "claims 99999 bytes"),
-        (START.replace("U16", "U99"), "pixels of type 'U99'; known are U08, U16, U32 and R64"),
+        (START.replace("U16", "U99"), "pixels of type 'U99'; known are U01, U08, U16, U32, U64 and R64"),
         (START.replace("U16", "R64"), "R64 pixels of counter depth None"),
         (START + "t,0,0,0,0,MQ1A,now,never", "time block"),
     ],

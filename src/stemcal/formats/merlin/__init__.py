@@ -1,8 +1,8 @@
 """Merlin (Medipix) files of Quantum Detectors: ``.mib`` frames and the ``.hdr`` text beside them.
 
 A ``.mib`` file is a run of records without a file header: an ASCII header of 384 bytes (one chip) or 768 bytes (four
-chips), then the pixels, big-endian, row by row. Counts of type U08, U16 and U32 are read and written; R64 (the chips'
-own bit order) is recognised, with its size, but its pixels are not decoded.
+chips), then the pixels, big-endian, row by row. Counts of type U01, U08, U16, U32 and U64 and R64 (the chips' own bit
+order) are read and written.
 
 Rows come in file order here. RosettaSciIO turns them upside down; LiberTEM does not.
 """
@@ -11,11 +11,13 @@ from stemcal.formats.merlin.hdr import HdrFile, parse_hdr, read_hdr, write_hdr
 from stemcal.formats.merlin.header import FrameHeader, encode_header, parse_header
 from stemcal.formats.merlin.layout import MibLayout, check_last_frame, inspect_mib
 from stemcal.formats.merlin.reader import MibFile
+from stemcal.formats.merlin.table import HeaderTable, parse_table
 from stemcal.formats.merlin.writer import append_mib, write_mib
 
 __all__ = [
     "FrameHeader",
     "HdrFile",
+    "HeaderTable",
     "MibFile",
     "MibLayout",
     "append_mib",
@@ -24,6 +26,7 @@ __all__ = [
     "inspect_mib",
     "parse_hdr",
     "parse_header",
+    "parse_table",
     "read_hdr",
     "write_hdr",
     "write_mib",

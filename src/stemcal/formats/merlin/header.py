@@ -6,11 +6,15 @@ software left them out, eight thresholds (keV) and per chip its type and 27 DAC 
 nanoseconds, exposure (``<n>ns``) and counter depth; then NUL or blank padding. Whatever stands between the gain and
 ``MQ1A`` varies with the software, so the last block is found by its name and never by its position.
 
+Columns and rows are those of the picture for U types. For R64 they describe the chips' own read-out: the chips side by
+side, and with 24 bit twice as many columns; `FrameHeader.picture_shape` is the shape of the picture.
+
 Source: real files of 2019 to 2024 (RosettaSciIO's test data, ePSIC's samples) and the Merlin manual's field list.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,14 +25,25 @@ MAGIC = b"MQ1,"
 HEADER_BYTES = {1: 384, 4: 768}
 """Header length by number of chips, as Merlin writes it."""
 
-ITEMSIZE = {"U08": 1, "U16": 2, "U32": 4}
-"""Bytes per pixel of the pixel types that are decoded."""
+ITEMSIZE = {"U01": 1, "U08": 1, "U16": 2, "U32": 4, "U64": 8}
+"""Bytes per pixel of the processed pixel types, in the file and in memory.
 
-DEFAULT_DEPTH_BIT = {"U08": 6, "U16": 12, "U32": 24}
+U01 is one byte per pixel as in ePSIC's converter, whose table is the only public code that knows the name; no file of
+that type has been seen, and one with eight pixels per byte would be refused for its frame size.
+"""
+
+RAW = "R64"
+RAW_ITEMSIZE = {1: 1, 6: 1, 12: 2, 24: 4}
+"""Bytes per decoded pixel of R64 by counter depth."""
+
+DEFAULT_DEPTH_BIT = {"U01": 1, "U08": 6, "U16": 12, "U32": 24, "U64": 24, RAW: 12}
 MAX_HEADER_BYTES = 4096
 
 _RAW_BITS = {1: 1, 6: 8, 12: 16, 24: 16}
 """Bits in the file per pixel of an R64 header's columns x rows; a 24-bit header counts each pixel twice."""
+
+_WORD_BYTES = 8
+_QUAD = 4
 
 _LOCAL_FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y %H:%M:%S.%f", "%d/%m/%Y %H:%M:%S")
 _MIN_FIELDS = 9
@@ -50,7 +65,7 @@ class FrameHeader:
     frame_shape : tuple of int
         (det_row, det_col) as the header says; for R64 that is the chips side by side, not the picture.
     pixel_type : str
-        ``U08``, ``U16``, ``U32`` or ``R64``.
+        ``U01``, ``U08``, ``U16``, ``U32``, ``U64`` or ``R64``.
     assembly : str
         ``1x1`` or ``2x2``, sometimes with a ``G`` (gap filled).
     timestamp : str or None
@@ -82,6 +97,25 @@ class FrameHeader:
     chip_select: str = "01"
     thresholds_kev: tuple[float, ...] = ()
     dacs: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def picture_shape(self) -> tuple[int, int]:
+        """(det_row, det_col) of the picture: a raw quad's four chips side by side are two rows of two."""
+        rows, cols = self.frame_shape
+        if self.pixel_type != RAW:
+            return self.frame_shape
+        cols //= self.n_planes
+        return (2 * rows, cols // 2) if self.n_chips == _QUAD else (rows, cols)
+
+    @property
+    def n_planes(self) -> int:
+        """Sub-frames of one frame: two of 12 bit each in R64 of 24 bit, otherwise one."""
+        return 2 if self.pixel_type == RAW and self.counter_depth_bit == 24 else 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per pixel of the picture in memory."""
+        return RAW_ITEMSIZE[self.counter_depth_bit or 0] if self.pixel_type == RAW else ITEMSIZE[self.pixel_type]
 
     @property
     def payload_bytes(self) -> int:
@@ -142,8 +176,17 @@ def parse_header(data: bytes, path: Path | str) -> FrameHeader:
     return header
 
 
-def encode_header(header: FrameHeader) -> bytes:
-    """Write ``header`` as Merlin does, padded with NUL to ``header_bytes``.
+def encode_header(header: FrameHeader, *, padding: bytes = b"\0", time_block: bool = True) -> bytes:
+    """Write ``header`` as Merlin does.
+
+    Parameters
+    ----------
+    header : FrameHeader
+        What to write; without thresholds and DACs their place is left empty, as software of 2019 does for R64.
+    padding : bytes
+        One byte, NUL or a blank, repeated up to ``header_bytes``.
+    time_block : bool
+        Write the ``MQ1A`` block; older software has none.
 
     Raises
     ------
@@ -161,11 +204,11 @@ def encode_header(header: FrameHeader) -> bytes:
     thresholds = "".join(f"{_exponent(value)}," for value in header.thresholds_kev)
     chips = "".join("3RX," + "".join(f"{value:03d}," for value in chip) for chip in header.dacs)
     depth = "" if header.counter_depth_bit is None else f"{header.counter_depth_bit}"
-    text = f"{start}{thresholds}{chips or ('' if thresholds else ',')}MQ1A,{utc},{round(exposure * 1e9)}ns,{depth},"
-    encoded = text.encode("ascii")
+    block = f"MQ1A,{utc},{round(exposure * 1e9)}ns,{depth}," if time_block else ""
+    encoded = f"{start}{thresholds}{chips or ('' if thresholds else ',')}{block}".encode("ascii")
     if len(encoded) > header.header_bytes:
         raise ValueError(f"the header needs {len(encoded)} bytes, more than its header_bytes of {header.header_bytes}")
-    return encoded.ljust(header.header_bytes, b"\0")
+    return encoded.ljust(header.header_bytes, padding)
 
 
 def _exponent(value: float) -> str:
@@ -186,28 +229,28 @@ def _fields(data: bytes) -> list[str]:
 
 
 def _integer(fields: list[str], index: int, name: str, path: Path | str) -> int:
-    try:
-        return int(fields[index])
-    except ValueError:
-        problem = f"has '{fields[index].strip()}' for the {name} in its Merlin header, where a whole number belongs"
-        raise DataError(path, problem, _REMEDY) from None
+    text = fields[index].strip()
+    if not text.isdecimal():
+        problem = f"has '{text}' for the {name} in its Merlin header, where a whole number belongs"
+        raise DataError(path, problem, _REMEDY)
+    return int(text)
 
 
 def _timing(fields: list[str], path: Path | str) -> tuple[str | None, float | None, int | None]:
     """Return (timestamp, exposure in seconds, counter depth in bits) from the ``MQ1A`` block or the older fields."""
     if "MQ1A" in fields:
         block = [*fields[fields.index("MQ1A") + 1 :], "", "", ""]
-        depth = int(block[2]) if block[2].strip().isdigit() else None
+        depth = int(block[2]) if block[2].strip().isdecimal() else None
         exposure_ns = _number(block[1].strip().removesuffix("ns"))
-        if block[0] and exposure_ns is not None:
+        if block[0] and exposure_ns is not None and exposure_ns >= 0:
             return block[0].strip(), exposure_ns / 1e9, depth
         raise DataError(path, f"has a time block in its Merlin header that reads '{','.join(block[:3])}'", _REMEDY)
     local = fields[9].strip() if len(fields) > _MIN_FIELDS else ""
     exposure = fields[10].strip() if len(fields) > _MIN_FIELDS + 1 else ""
-    return _local_time(local), _number(exposure), None
+    return local_time_iso(local), _number(exposure), None
 
 
-def _local_time(text: str) -> str | None:
+def local_time_iso(text: str) -> str | None:
     """Return the local time field as ISO 8601 without a zone, None if it is in no format that we know."""
     for form in _LOCAL_FORMATS:
         try:
@@ -220,9 +263,10 @@ def _local_time(text: str) -> str | None:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _settings_block(fields: list[str]) -> tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]:
@@ -252,11 +296,22 @@ def _check(header: FrameHeader, path: Path | str) -> None:
     if min(header.frame_shape) < 1 or header.n_chips < 1:
         shape = f"{header.frame_shape[0]} rows x {header.frame_shape[1]} columns on {header.n_chips} chips"
         raise DataError(path, f"has a Merlin header of {shape}", _REMEDY)
-    if header.pixel_type in ITEMSIZE:
-        return
-    if header.pixel_type != "R64":
-        problem = f"holds pixels of type '{header.pixel_type}'; known are {', '.join(ITEMSIZE)} and R64"
+    if header.pixel_type == RAW:
+        _check_raw(header, path)
+    elif header.pixel_type not in ITEMSIZE:
+        problem = f"holds pixels of type '{header.pixel_type}'; known are {', '.join(ITEMSIZE)} and {RAW}"
         raise DataError(path, problem, "save the acquisition as U08, U16 or U32 in the Merlin software")
+
+
+def _check_raw(header: FrameHeader, path: Path | str) -> None:
+    """Refuse R64 pixels of a depth or of chips whose arrangement is not known."""
     if header.counter_depth_bit not in _RAW_BITS:
         problem = f"holds R64 pixels of counter depth {header.counter_depth_bit}; known are {sorted(_RAW_BITS)}"
+        raise DataError(path, problem, _REMEDY)
+    if header.n_chips != 1 and (header.n_chips != _QUAD or not header.assembly.startswith("2x2")):
+        problem = f"holds R64 pixels of {header.n_chips} chips ('{header.assembly}'); known are single chips and quads"
+        raise DataError(path, problem, "save the acquisition as U08, U16 or U32 in the Merlin software")
+    row_bits = header.frame_shape[1] * _RAW_BITS[header.counter_depth_bit]
+    if row_bits % (8 * _WORD_BYTES * header.n_chips * header.n_planes):
+        problem = f"holds R64 pixels in rows of {header.frame_shape[1]}, which are no whole 64-bit words for each chip"
         raise DataError(path, problem, _REMEDY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class MibLayout:
         The file.
     size_bytes : int
         Its size when it was looked at.
+    file_id : tuple of int
+        Device and inode number: another file of the same name has another one.
     header : FrameHeader
         The first frame's header.
     header_data : bytes
@@ -43,6 +46,7 @@ class MibLayout:
 
     path: Path
     size_bytes: int
+    file_id: tuple[int, int]
     header: FrameHeader
     header_data: bytes
     stride_bytes: int
@@ -67,10 +71,44 @@ def inspect_mib(path: Path) -> MibLayout:
     DataError
         If the file cannot be read, is empty or does not begin with a Merlin header.
     """
+    descriptor = open_regular(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_HEADER_BYTES)
-            size = file.seek(0, os.SEEK_END)
+        return inspect_open(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_regular(path: Path) -> int:
+    """Return a descriptor of a file to be read; a pipe or device is refused and not waited for.
+
+    Raises
+    ------
+    DataError
+        If it cannot be opened or is no regular file.
+    """
+    remedy = "check the path and its permissions"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", remedy) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(path, "cannot be read (it is no regular file)", remedy)
+    return descriptor
+
+
+def inspect_open(path: Path, descriptor: int) -> MibLayout:
+    """Do what `inspect_mib` does with a file that is open already.
+
+    Raises
+    ------
+    DataError
+        As `inspect_mib`.
+    """
+    status = os.fstat(descriptor)
+    size = status.st_size
+    try:
+        data = os.pread(descriptor, MAX_HEADER_BYTES, 0)
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "check the path and its permissions") from error
     if not data:
@@ -81,6 +119,7 @@ def inspect_mib(path: Path) -> MibLayout:
     return MibLayout(
         path=path,
         size_bytes=size,
+        file_id=(status.st_dev, status.st_ino),
         header=header,
         header_data=data[: header.header_bytes],
         stride_bytes=header.stride_bytes,
