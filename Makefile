@@ -8,11 +8,12 @@ SCALE := 1
 export PYTHONDONTWRITEBYTECODE := 1
 export MPLBACKEND := Agg
 
-.PHONY: help demo test lint fix install generate clean
+.PHONY: help demo test lint fix bench install generate clean
 
 help:
 	@echo 'make demo      set up .venv, make a synthetic session in $(DEMO)/, process it end to end'
 	@echo 'make test      set up .venv, check the code, run every test'
+	@echo 'make bench     conversion against its peers on this machine (20 minutes)'
 	@echo 'make install PREFIX=/path   a versioned environment for a facility'
 
 demo:
@@ -26,16 +27,20 @@ test:
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint:
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts benchmarks
+	$(BIN)/ruff format --check src tests scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
 
 fix:
-	$(BIN)/ruff check --fix src tests scripts
-	$(BIN)/ruff format src tests scripts
+	$(BIN)/ruff check --fix src tests scripts benchmarks
+	$(BIN)/ruff format src tests scripts benchmarks
 	$(BIN)/snakefmt Snakefile workflow
+
+bench:
+	@scripts/bootstrap $(VENV) requirements-test.lock
+	$(BIN)/python benchmarks/convert.py
 
 generate:
 	$(BIN)/python scripts/generate

@@ -1,0 +1,47 @@
+"""stemcal itself: conversion with everything on, and reading back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.settings import ConvertSettings
+from stemcal.frames.plan import Block
+from stemcal.frames.source import open_source
+from stemcal.frames.stream import stream_blocks
+
+
+def convert(source: str, target: str, cores: int) -> Callable[[], None]:
+    """Return the conversion with all products: data, sums, record and figure, on the disk when it ends."""
+
+    def work() -> None:
+        run_convert(Path(source), ConvertPaths.of(Path(target)), settings=ConvertSettings(), threads=cores)
+
+    return work
+
+
+def sum_pattern(source: str, answer: str, cores: int) -> Callable[[], None]:
+    """Return the sum over all frames of a container or a raw file, read by ``frames`` with that many threads."""
+
+    def work() -> None:
+        with open_source(Path(source)) as frames:
+            total = np.zeros(frames.frame_shape, np.uint64)
+            for _block, part in stream_blocks(frames, _sum, threads=cores):
+                total += part
+        np.save(answer, total)
+
+    work()
+    return work
+
+
+def _sum(frames: NDArray[Any], _block: Block) -> NDArray[Any]:
+    """Sum in 32 bits, which hold 2^16 frames of U16 and are quicker than 64."""
+    total = np.zeros(frames.shape[1:], np.uint32 if frames.itemsize <= 2 else np.uint64)
+    for frame in frames:
+        np.add(total, frame, out=total)
+    return total
