@@ -29,12 +29,14 @@ rule converted:
 rule calibrated:
     input:
         targets("gold"),
+        targets("gain"),
         targets("calibration"),
     localrule: True
 
 
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/gold.smk"
+include: "workflow/rules/gain.smk"
 include: "workflow/rules/calibration.smk"
 include: "workflow/rules/polar.smk"
 include: "workflow/rules/nmf.smk"

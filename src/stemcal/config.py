@@ -17,6 +17,7 @@ from stemcal.calibration.settings import CalibrationSettings
 from stemcal.convert.settings import ConvertSettings
 from stemcal.discover.settings import DiscoverSettings
 from stemcal.errors import UsageError
+from stemcal.gain.settings import GainSettings
 from stemcal.gold.settings import GoldSettings
 from stemcal.nmf.settings import NmfSettings
 from stemcal.polar.settings import PolarSettings
@@ -36,6 +37,7 @@ class ConfigFile(Record):
     discover: DiscoverSettings = DiscoverSettings()
     convert: ConvertSettings = ConvertSettings()
     gold: GoldSettings = GoldSettings()
+    gain: GainSettings = GainSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     polar: PolarSettings = PolarSettings()
     nmf: NmfSettings = NmfSettings()

@@ -17,6 +17,7 @@ from stemcal.records.base import Record, Settings
 from stemcal.records.calibration import CalibrationRecord
 from stemcal.records.convert import ConvertRecord
 from stemcal.records.failure import FailureRecord
+from stemcal.records.gain import GainRecord
 from stemcal.records.gold import GoldRecord
 from stemcal.records.instrument import Instrument
 from stemcal.records.manifest import Manifest
@@ -33,6 +34,7 @@ _MODELS: dict[str, type[Record]] = {
     "manifest": Manifest,
     "convert": ConvertRecord,
     "gold": GoldRecord,
+    "gain": GainRecord,
     "calibration": CalibrationRecord,
     "polar": PolarRecord,
     "nmf": NmfRecord,

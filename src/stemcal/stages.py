@@ -72,6 +72,9 @@ class Stage:
         Peak resident memory in MB from (extent, threads).
     rate_mb_per_s : float
         Raw data that one core gets through per second, for the run-time request; measured, then halved.
+    may_read : tuple of str
+        Identities that decide its output too where there are any. Where there are none they are not part of the
+        parameter, so that what a session does not have changes nothing.
     """
 
     revision: int
@@ -79,6 +82,7 @@ class Stage:
     reads: tuple[str, ...]
     memory_mb: Callable[[Extent, int], int]
     rate_mb_per_s: float
+    may_read: tuple[str, ...] = ()
 
 
 def _fixed(megabytes: int) -> Callable[[Extent, int], int]:
@@ -106,7 +110,8 @@ STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
     "convert": Stage(1, (), ("raw",), _streaming(1, 120), 150.0),
     "gold": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=190), 100.0),
-    "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0),
+    "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
+    "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
     "polar": Stage(1, ("calibration",), ("raw",), _streaming(2, 200), 20.0),
     "nmf": Stage(1, (), ("members",), _fixed(3000), 1e9),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
@@ -116,6 +121,7 @@ STAGES: Mapping[str, Stage] = {
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "convert": ("data.hdf5", "convert.json", "overview.png"),
     "gold": ("gold.json", "gold.png"),
+    "gain": ("gain.json", "gain.hdf5", "gain.png"),
     "calibration": ("calibration.json", "calibration.png"),
     "polar": ("azimuthal_mean.hspy", "azimuthal_var.hspy", "polar.hdf5", "polar.json", "polar.png"),
 }
@@ -142,7 +148,8 @@ def parameter(stage: str, settings: Mapping[str, Mapping[str, object]], source: 
         The settings of every step, by name.
     source : mapping
         Identity of the data; a step takes the keys that it ``reads`` (``raw``: its own file, ``gold``: the
-        references it may be calibrated with, ``members``: the data sets of an aggregate).
+        references it may be calibrated with, ``members``: the data sets of an aggregate) and those that it
+        ``may_read`` (``gain``: the gain references of its detector).
 
     Returns
     -------
@@ -151,6 +158,7 @@ def parameter(stage: str, settings: Mapping[str, Mapping[str, object]], source: 
     """
     step = STAGES[stage]
     read = {key: source[key] for key in step.reads}
+    read |= {key: source[key] for key in step.may_read if source.get(key)}
     if step.upstream:
         texts = [parameter(before, settings, source) for before in step.upstream]
         read["upstream"] = digest("\n".join(texts))

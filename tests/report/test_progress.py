@@ -47,7 +47,10 @@ def states(found: dict[str, Found], **values: object) -> tuple[str, dict[str, st
 
 
 def test_all_done() -> None:
-    assert states(ALL) == ("done", {"convert": "done", "gold": "absent", "calibration": "done", "polar": "done"})
+    assert states(ALL) == (
+        "done",
+        {"convert": "done", "gold": "absent", "gain": "absent", "calibration": "done", "polar": "done"},
+    )
     assert judge(dataset(), {**ALL, "polar": made("polar", "warn", "few counts")}, SETTINGS).verdict == "warn"
 
 
@@ -102,7 +105,7 @@ def test_a_held_one_gives_the_cause_and_not_what_follows_from_it() -> None:
 def test_an_archived_one_is_archived_with_what_it_has() -> None:
     progress = judge(dataset(verdict="archived", reason="its raw file is gone", stages=()), ALL, SETTINGS)
     assert progress.state == "archived"
-    assert [stage.state for stage in progress.stages] == ["done", "absent", "done", "done"]
+    assert [stage.state for stage in progress.stages] == ["done", "absent", "absent", "done", "done"]
 
 
 def test_an_unreadable_record_is_said(tmp_path) -> None:

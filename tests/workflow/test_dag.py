@@ -26,9 +26,9 @@ sys.exit(done.returncode)
 """
 
 
-def dataset(index: int, role: str, golds: list[str]) -> dict[str, object]:
+def dataset(index: int, role: str, golds: list[str], gains: list[str] | None = None) -> dict[str, object]:
     name = f"Merlin/{role}/scan{index:04d}/scan{index:04d}"
-    stages = ["convert", "gold"] if role == "gold" else ["convert", "calibration", "polar"]
+    stages = ["convert", role] if role in ("gold", "gain") else ["convert", "calibration", "polar"]
     return {
         "id": name,
         "label": f"{role}/scan{index:04d}",
@@ -41,18 +41,21 @@ def dataset(index: int, role: str, golds: list[str]) -> dict[str, object]:
         "itemsize": 2,
         "scan_shape": None,
         "gold_candidates": golds,
-        "group": None if role == "gold" else "200kV_200mm_256x256",
+        "gain_candidates": gains or [],
+        "group": "200kV_200mm_256x256" if role == "sample" else None,
         "stages": stages,
         "verdict": "ready",
-        "source": {"raw": {"index": index}, "gold": golds},
+        "source": {"raw": {"index": index}, "gold": golds, "gain": gains or []},
     }
 
 
 def large_manifest(folder: Path) -> Path:
     golds = [dataset(index, "gold", []) for index in range(N_SCANS // SCANS_PER_GOLD)]
     names = [str(gold["id"]) for gold in golds]
-    scans = [dataset(1000 + index, "sample", names[:2]) for index in range(N_SCANS - len(golds))]
-    entries = {str(entry["id"]): entry for entry in golds + scans}
+    gain = dataset(2000, "gain", [])
+    n_samples = N_SCANS - len(golds) - 1
+    scans = [dataset(1000 + index, "sample", names[:2], [str(gain["id"])]) for index in range(n_samples)]
+    entries = {str(entry["id"]): entry for entry in [*golds, gain, *scans]}
     for entry in entries.values():
         raw = folder / str(entry["mib"])
         raw.parent.mkdir(parents=True)
@@ -77,9 +80,9 @@ def test_a_session_of_300_data_sets_is_planned_in_a_minute(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = {rule: int(number) for rule, number in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
     n_golds = N_SCANS // SCANS_PER_GOLD
-    n_samples = N_SCANS - n_golds
-    expected = {"convert": N_SCANS, "gold": n_golds, "calibration": n_samples, "polar": n_samples}
-    assert jobs == expected | {"nmf": 1, "report": 1, "all": 1, "total": N_SCANS + n_golds + 2 * n_samples + 3}
+    n_samples = N_SCANS - n_golds - 1
+    expected = {"convert": N_SCANS, "gold": n_golds, "gain": 1, "calibration": n_samples, "polar": n_samples}
+    assert jobs == expected | {"nmf": 1, "report": 1, "all": 1, "total": N_SCANS + n_golds + 1 + 2 * n_samples + 3}
     assert seconds < 60
     peak = re.search(r"peak_rss_mb: (\d+)", done.stdout)
     assert peak is not None

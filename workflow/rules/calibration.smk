@@ -2,6 +2,8 @@ rule calibration:
     input:
         data="{dataset}_data.hdf5",
         gold=gold_records,
+        gain=gain_files("gain.json"),
+        factors=gain_files("gain.hdf5"),
     output:
         record="{dataset}_calibration.json",
         figure=report(
@@ -21,5 +23,5 @@ rule calibration:
     params:
         parameter=parameter("calibration"),
     shell:
-        "stemcal calibration {input.data:q} --gold {input.gold:q} --output {output.record:q} --figure {output.figure:q}"
-        " --accept-fail --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"
+        "stemcal calibration {input.data:q} --gold {input.gold:q} --gain {input.gain:q} --output {output.record:q}"
+        " --figure {output.figure:q} --accept-fail --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"

@@ -60,6 +60,18 @@ def gold_records(wildcards):
     ]
 
 
+def gain_files(ending):
+    """Input function for the files of the gain references that may serve a scan, in order of preference."""
+
+    def paths(wildcards):
+        return [
+            f"{name}_{ending}"
+            for name in DATASETS[wildcards.dataset]["gain_candidates"]
+        ]
+
+    return paths
+
+
 def members(wildcards):
     """Data sets that are factorised together."""
     return [
@@ -161,7 +173,7 @@ def all_records(wildcards):
     """Everything that the session page shows."""
     per_dataset = [
         record
-        for stage in ("convert", "gold", "calibration", "polar")
+        for stage in ("convert", "gold", "gain", "calibration", "polar")
         for record in targets(stage)
     ]
     return per_dataset + [f"nmf/{group}/nmf.json" for group in GROUPS]

@@ -2,6 +2,7 @@ rule polar:
     input:
         data="{dataset}_data.hdf5",
         calibration="{dataset}_calibration.json",
+        factors=gain_files("gain.hdf5"),
     output:
         mean="{dataset}_azimuthal_mean.hspy",
         variance="{dataset}_azimuthal_var.hspy",

@@ -98,10 +98,10 @@ def _refusal(scan: Scan, offer: Offer, settings: CalibrationSettings) -> str | N
         first = gold.quality.flags[0].message if gold.quality.flags else "no reason is given"
         return f"the reference failed: {first}"
     if gold.frame_shape != scan.frame_shape:
-        return f"wrong frame shape: {_shape(gold.frame_shape)}, the data have {_shape(scan.frame_shape)}"
-    return _disagreement(
+        return f"wrong frame shape: {shape_text(gold.frame_shape)}, the data have {shape_text(scan.frame_shape)}"
+    return disagreement(
         "voltage", "kV", gold.voltage_kv, scan.voltage_kv, settings.voltage_tolerance_percent
-    ) or _disagreement(
+    ) or disagreement(
         "nominal camera length",
         "m",
         gold.nominal_camera_length_m,
@@ -110,7 +110,8 @@ def _refusal(scan: Scan, offer: Offer, settings: CalibrationSettings) -> str | N
     )
 
 
-def _disagreement(name: str, unit: str, theirs: float | None, ours: float | None, percent: float) -> str | None:
+def disagreement(name: str, unit: str, theirs: float | None, ours: float | None, percent: float) -> str | None:
+    """Return in words why two settings of the microscope are not the same within ``percent``, or None if they are."""
     if ours is None:
         return f"the data set does not say its {name}"
     if theirs is None:
@@ -122,7 +123,8 @@ def _disagreement(name: str, unit: str, theirs: float | None, ours: float | None
     return f"wrong {name}: {theirs:g} {unit}, the data have {ours:g} {unit} ({bound})"
 
 
-def _shape(shape: tuple[int, int] | None) -> str:
+def shape_text(shape: tuple[int, int] | None) -> str:
+    """Return a frame shape in words."""
     return f"{shape[0]} x {shape[1]}" if shape else "not stated"
 
 
@@ -137,7 +139,7 @@ def _why(scan: Scan, offers: Sequence[Offer], fitting: list[int], chosen: int) -
     if len(rivals) > 1:
         of = f"nearest in time {of}" if nearest else f"first in the given order {of}"
     gap = gaps[chosen]
-    return f"{of}: {_words(gap)}" if gap is not None else f"{of}; how far away in time is not known"
+    return f"{of}: {time_words(gap)}" if gap is not None else f"{of}; how far away in time is not known"
 
 
 def _second(offer: Offer, index: int, chosen: int) -> str:
@@ -161,17 +163,21 @@ def _warnings(scan: Scan, offer: Offer, settings: CalibrationSettings) -> list[F
 
 
 def _gap(scan: Scan, offer: Offer) -> timedelta | None:
+    return time_between(scan.acquired_at, offer.record.acquired_at if offer.record else None)
+
+
+def time_between(ours: str | None, theirs: str | None) -> timedelta | None:
     """Return how much later the reference was taken than the scan; None where a time is missing or unreadable."""
-    theirs = offer.record.acquired_at if offer.record else None
-    if scan.acquired_at is None or theirs is None:
+    if ours is None or theirs is None:
         return None
     try:
-        return datetime.fromisoformat(theirs) - datetime.fromisoformat(scan.acquired_at)
+        return datetime.fromisoformat(theirs) - datetime.fromisoformat(ours)
     except (TypeError, ValueError):
         return None
 
 
-def _words(gap: timedelta) -> str:
+def time_words(gap: timedelta) -> str:
+    """Return a time difference in words."""
     seconds = abs(gap).total_seconds()
     side = "later" if gap > timedelta(0) else "earlier"
     for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from stemcal.calibration.binding import Binding, Offer, Scan, bind
 from stemcal.calibration.figure import Shown, draw_figure
+from stemcal.calibration.gain import GainChoice, choose_gain, offer_gain
 from stemcal.calibration.measure import DiskTrack, track_disk
 from stemcal.calibration.origin import OriginFit, fit_origin
 from stemcal.calibration.settings import CalibrationSettings
 from stemcal.errors import DataError
+from stemcal.frames.gain import GainCorrected
 from stemcal.frames.ranks import SERIAL, World
 from stemcal.frames.source import FrameSource, open_source
 from stemcal.optics.disk import NoDisk
@@ -57,6 +59,7 @@ def run_calibration(
     progress: Callable[[int, int], None] | None = None,
     conditions: Conditions | None = None,
     figure: Path | None = None,
+    gains: Sequence[Path] = (),
 ) -> CalibrationRecord:
     """Bind a reference to a data set and measure its origin; write the record and its figure.
 
@@ -78,6 +81,8 @@ def run_calibration(
         Overrides what the file says of voltage, camera length and scan shape.
     figure : Path, optional
         The PNG; beside the record by default.
+    gains : sequence of Path
+        ``<id>_gain.json`` of the candidates in order of preference. The origin is measured on corrected counts.
 
     Returns
     -------
@@ -90,29 +95,34 @@ def run_calibration(
         If the data cannot be read. A reference that cannot be read is refused with its reason instead.
     """
     given = conditions or Conditions()
-    with open_source(data, scan_shape=given.scan_shape) as frames:
+    with open_source(data, scan_shape=given.scan_shape) as counts:
+        scan = _scan(counts, given)
+        gain = choose_gain(scan, [offer_gain(path) for path in gains], output, settings)
+        frames = counts if gain.factors is None else GainCorrected(counts, gain.factors)
         track = track_disk(frames, settings, threads=threads, world=world, progress=progress)
         if world.rank != 0:
             return CalibrationRecord.model_validate(world.bcast(None))
-        scan = _scan(frames, given)
         offers = [_offer(path) for path in golds]
         binding = bind(scan, offers, settings)
         origin, reasons = _judge_origin(track, frames.scan_shape, settings)
         gold = None if binding.chosen is None else offers[binding.chosen].record
         names = [relative_to_record(path, output) for path in golds]
-        inputs = [InputFile(role="data", path=relative_to_record(data, output), identity=frames.identity)]
+        inputs = [InputFile(role="data", path=relative_to_record(data, output), identity=counts.identity)]
         inputs += [small_input("gold", path, output) for path in golds if path.is_file()]
+        inputs += [small_input("gain", path, output) for path in gains if path.is_file()]
         bound = _bound(gold, binding, names)
         record = CalibrationRecord(
             method=METHOD,
             inputs=tuple(inputs),
-            quality=_quality(binding, reasons),
+            quality=_quality(binding, gain, reasons),
             provenance=provenance("calibration", settings, source or {}),
             instrument=_instrument(scan),
             candidates=_candidates(offers, names, binding),
             q_pixel_size=bound[0],
             ellipse=bound[1],
             origin=_origin(origin, inputs[0].path) if origin else None,
+            gain=gain.bound,
+            gain_candidates=gain.candidates,
         )
         shown = _shown(track, frames, origin, reasons, gold)
     draw_figure(figure or output.with_suffix(".png"), shown)
@@ -174,10 +184,10 @@ def _used_check(origin: OriginFit, settings: CalibrationSettings) -> tuple[Verdi
     return ("fail" if failed else "warn"), Flag(name="origin_fraction_used", value=part, limit=limit, message=text)
 
 
-def _quality(binding: Binding, checks: list[tuple[Verdict, Flag]]) -> Quality:
-    flags = [*binding.flags, *(flag for _, flag in checks)]
+def _quality(binding: Binding, gain: GainChoice, checks: list[tuple[Verdict, Flag]]) -> Quality:
+    flags = [*binding.flags, *gain.flags, *(flag for _, flag in checks)]
     verdicts: list[Verdict] = [verdict for verdict, _ in checks]
-    if binding.flags:
+    if binding.flags or gain.flags:
         verdicts.append("warn")
     if binding.chosen is None:
         flags.insert(0, Flag(name="no_reference", message=binding.why))

@@ -18,6 +18,7 @@ VERBS = {
     "discover": "look through a session folder and freeze what is there into a manifest",
     "convert": "turn a Merlin .mib file into HDF5, with every cheap sum in the same pass",
     "gold": "measure elliptical distortion and reciprocal pixel size on a gold powder pattern",
+    "gain": "measure how strongly each detector pixel answers, on a scan under a uniform beam",
     "calibration": "bind the reference that fits to a data set and measure its own origin and descan",
     "polar": "azimuthal mean and variance per position, straight from the raw counts",
     "nmf": "factorise the radial profiles of all scans that share a calibration",

@@ -24,6 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="results of `stemcal gold`, the preferred one first (nearest in time)",
     )
     parser.add_argument(
+        "--gain",
+        type=Path,
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="JSON",
+        help="results of `stemcal gain`, the preferred one first; without any the counts are used as they are",
+    )
+    parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="JSON", help="record to write, <id>_calibration.json"
     )
     parser.add_argument("--figure", type=Path, metavar="PNG", help="figure to write (beside the record)")
@@ -45,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
-    keep_apart((args.data, *args.gold), (args.output, args.figure or args.output.with_suffix(".png")))
+    keep_apart((args.data, *args.gold, *args.gain), (args.output, args.figure or args.output.with_suffix(".png")))
 
     def action(context: StepContext[CalibrationSettings]) -> CalibrationRecord:
         return run_calibration(
@@ -59,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             progress=context.progress,
             conditions=Conditions(args.voltage_kv, args.nominal_camera_length_m, args.scan_shape),
             figure=args.figure,
+            gains=args.gain,
         )
 
     return execute_step(args, "calibration", CalibrationSettings, args.output, action)

@@ -27,6 +27,7 @@ class Facts(Record):
     n_frames_expected: int | None = None
     frame_shape: tuple[int, int] | None = None
     itemsize: int | None = None
+    counter_depth_bit: int | None = None
     first_header_sha256: str = ""
     first_timestamp: str | None = None
     hdr_sha256: str | None = None
@@ -67,6 +68,7 @@ def read_facts(session: Path, acquisition: Acquisition) -> Facts:
         n_frames_expected=expected,
         frame_shape=layout.header.frame_shape,
         itemsize=_itemsize(layout),
+        counter_depth_bit=layout.header.counter_depth_bit,
         first_header_sha256=hashlib.sha256(layout.header_data).hexdigest(),
         first_timestamp=layout.header.timestamp,
         hdr_sha256=_digest(session, acquisition.hdr),

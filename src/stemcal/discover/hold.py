@@ -40,7 +40,9 @@ def hold(dataset: Dataset, settings: dict[str, dict[str, object]], processing: P
 def _inputs_are_younger(dataset: Dataset, stage: str, failure: Path, processing: Path) -> bool:
     """Tell whether what the step reads was made again after it refused: a damaged file may have been the cause."""
     endings = [ending for before in STAGES[stage].upstream for ending in OUTPUTS[before]]
-    references = [f"{gold}_gold.json" for gold in dataset.gold_candidates if "gold" in STAGES[stage].reads]
+    step = STAGES[stage]
+    references = [f"{gold}_gold.json" for gold in dataset.gold_candidates if "gold" in step.reads]
+    references += [f"{gain}_gain.json" for gain in dataset.gain_candidates if "gain" in step.may_read]
     files = [processing / name for name in (*(f"{dataset.id}_{ending}" for ending in endings), *references)]
     refused = failure.stat().st_mtime_ns
     return any(file.stat().st_mtime_ns > refused for file in files if file.is_file())

@@ -32,6 +32,8 @@ def stages_of(role: Role, *, calibrated: bool) -> tuple[str, ...]:
     """
     if role == "gold":
         return ("convert", "gold")
+    if role == "gain":
+        return ("convert", "gain")
     if role == "sample" and calibrated:
         return ("convert", "calibration", "polar")
     return ("convert",)

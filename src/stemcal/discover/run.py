@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stemcal.discover.bind import gold_candidates, group_name
+from stemcal.discover.bind import gain_candidates, gold_candidates, group_name
 from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
 from stemcal.discover.facts import Facts, read_facts
 from stemcal.discover.hold import hold
@@ -120,6 +120,7 @@ def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_
         n_frames_expected=facts.n_frames_expected if facts else None,
         frame_shape=facts.frame_shape if facts else None,
         itemsize=facts.itemsize if facts else None,
+        counter_depth_bit=facts.counter_depth_bit if facts else None,
         acquired_at=facts.first_timestamp if facts else None,
         microscope=_microscope(request, raw, facts),
         scan_shape=lookup(request.session_file.scan_shapes, raw),
@@ -165,12 +166,16 @@ def _microscope(request: Request, raw: str, facts: Facts | None) -> Microscope |
 def _bind(request: Request, datasets: tuple[Dataset, ...]) -> dict[str, Dataset]:
     """Give every data set its steps, its references, its group and its source; references first."""
     bound: dict[str, Dataset] = {}
-    for dataset in sorted(datasets, key=lambda one: one.role != "gold"):
-        golds = tuple(one for one in bound.values() if one.role == "gold" and "gold" in one.stages)
+    for dataset in sorted(datasets, key=lambda one: one.role not in ("gold", "gain")):
+        golds, gains = (
+            tuple(one for one in bound.values() if one.role == kind and kind in one.stages) for kind in ("gold", "gain")
+        )
         candidates, reason = _references(request, dataset, golds)
+        gain, gain_reason = _gains(request, dataset, gains)
         stages = stages_of(dataset.role, calibrated=bool(candidates)) if dataset.verdict == "ready" else ()
         group = group_name(dataset) if "polar" in stages else None
         update = {"gold_candidates": candidates, "binding_reason": reason, "stages": stages, "group": group}
+        update |= {"gain_candidates": gain, "gain_reason": gain_reason}
         staged = dataset.model_copy(update=update)
         sourced = staged.model_copy(update={"source": source_of(staged, bound)})
         bound[dataset.id] = hold(sourced, request.settings, request.processing)
@@ -186,6 +191,18 @@ def _references(request: Request, dataset: Dataset, golds: tuple[Dataset, ...]) 
     chosen = tuple(gold.id for gold in golds if fits(gold.mib, pinned))
     if not chosen:
         return (), f"no calibration: session.yaml pins {pinned!r}, which is no ready gold data set"
+    return chosen, "pinned in session.yaml"
+
+
+def _gains(request: Request, dataset: Dataset, gains: tuple[Dataset, ...]) -> tuple[tuple[str, ...], str | None]:
+    if dataset.role != "sample" or dataset.verdict != "ready":
+        return (), None
+    pinned = lookup(request.session_file.gain, dataset.mib)
+    if pinned is None:
+        return gain_candidates(dataset, gains, request.discover)
+    chosen = tuple(gain.id for gain in gains if fits(gain.mib, pinned))
+    if not chosen:
+        return (), f"no gain correction: session.yaml pins {pinned!r}, which is no ready gain data set"
     return chosen, "pinned in session.yaml"
 
 

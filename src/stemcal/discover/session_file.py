@@ -28,6 +28,7 @@ class SessionFile(Record):
     scan_shapes: dict[str, tuple[int, int]] = Field(default_factory=dict)
     microscope: dict[str, Microscope] = Field(default_factory=dict)
     gold: dict[str, str] = Field(default_factory=dict, description="pattern of scans: pattern of the one gold file")
+    gain: dict[str, str] = Field(default_factory=dict, description="pattern of scans: pattern of the one gain file")
     settings: dict[str, dict[str, object]] = Field(default_factory=dict)
 
 

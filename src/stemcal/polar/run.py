@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stemcal.frames.gain import GainCorrected, read_gain
 from stemcal.frames.plan import Block
 from stemcal.frames.ranks import SERIAL, World
 from stemcal.frames.source import FrameSource, open_source
@@ -69,11 +70,13 @@ def run_polar(
     Raises
     ------
     DataError
-        If the data cannot be read, or the calibration failed or does not fit.
+        If the data cannot be read, or the calibration failed or does not fit, or the gain file that it names is gone
+        or another one.
     """
     paths, identity = PolarPaths.of(prefix), source or {}
     record = read_record(calibration, CalibrationRecord)
-    with open_source(data, scan_shape=scan_shape) as frames:
+    with open_source(data, scan_shape=scan_shape) as counts:
+        frames = _corrected(counts, record, calibration)
         bound = bound_calibration(record, calibration, frames)
         plan = make_plan(bound, frames, settings)
         results = stream_blocks(
@@ -84,15 +87,25 @@ def run_polar(
                 pass
             return PolarRecord.model_validate(world.bcast(None))
         sums, edges = _write(results, paths, plan, frames, settings, identity)
-        inputs = (
-            InputFile(role="data", path=relative_to_record(data, paths.record), identity=frames.identity),
+        inputs = [
+            InputFile(role="data", path=relative_to_record(data, paths.record), identity=counts.identity),
             small_input("calibration", calibration, paths.record),
-        )
+        ]
+        if record.gain is not None:
+            inputs.append(small_input("gain", calibration.parent / record.gain.file, paths.record))
         draw_figure(paths.figure, _q_axis(plan), sums, frames.scan_shape, edges)
         polar = _record(plan, bound, sums, frames, settings, identity, inputs, _flags(sums, frames, record))
     write_record(paths.record, polar)
     world.bcast(polar.model_dump(by_alias=True))
     return polar
+
+
+def _corrected(counts: FrameSource, record: CalibrationRecord, calibration: Path) -> FrameSource:
+    """Return the frames with the gain that the calibration names, or as they are where it names none."""
+    if record.gain is None:
+        return counts
+    factors = read_gain(calibration.parent / record.gain.file, record.gain.sha256)
+    return GainCorrected(counts, factors, record.gain.sha256)
 
 
 def _measure(
@@ -158,7 +171,7 @@ def _record(
     frames: FrameSource,
     settings: PolarSettings,
     identity: dict[str, object],
-    inputs: tuple[InputFile, InputFile],
+    inputs: list[InputFile],
     quality: Quality,
 ) -> PolarRecord:
     grid = plan.geometry.grid
@@ -179,7 +192,7 @@ def _record(
     )
     return PolarRecord(
         method=METHOD,
-        inputs=inputs,
+        inputs=tuple(inputs),
         quality=quality,
         provenance=provenance("polar", settings, identity),
         result=result,

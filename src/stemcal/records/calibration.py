@@ -65,6 +65,20 @@ class Origin(Record):
     why: str
 
 
+class BoundGain(Record):
+    """Gain reference whose factors the counts are multiplied by when they are read.
+
+    ``file`` holds the factors, relative to the folder of the record; ``parity`` tells whether even and odd frames
+    have factors of their own.
+    """
+
+    source: str
+    file: str
+    sha256: str
+    parity: Literal["joint", "separate"]
+    why: str
+
+
 class CalibrationRecord(Measurement):
     """The calibration bound to one data set; parts that do not exist are ``null``."""
 
@@ -74,5 +88,7 @@ class CalibrationRecord(Measurement):
     q_pixel_size: BoundPixelSize | None
     ellipse: BoundEllipse | None
     origin: Origin | None
+    gain: BoundGain | None = Field(default=None, description="null: counts are used as they are")
+    gain_candidates: tuple[Candidate, ...] = ()
     scan_to_camera: None = None
     aberrations: None = None

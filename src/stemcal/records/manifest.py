@@ -48,11 +48,14 @@ class Dataset(Record):
     n_frames_expected: int | None
     frame_shape: tuple[int, int] | None
     itemsize: int | None
+    counter_depth_bit: int | None = None
     acquired_at: str | None
     microscope: Microscope | None
     scan_shape: tuple[int, int] | None = Field(default=None, description="given by the user in session.yaml")
     gold_candidates: tuple[str, ...] = ()
     binding_reason: str | None = None
+    gain_candidates: tuple[str, ...] = ()
+    gain_reason: str | None = None
     group: str | None = Field(default=None, description="data sets of one group may be factorised together")
     stages: tuple[str, ...] = ()
     source: dict[str, object] = Field(

@@ -22,7 +22,7 @@ from stemcal.stages import digest, parameter
 StageState = Literal["done", "failed", "waiting", "absent"]
 DatasetState = Literal["done", "waiting", "failed", "held", "growing", "incomplete", "rejected", "archived", "ignored"]
 
-DATASET_STAGES = ("convert", "gold", "calibration", "polar")
+DATASET_STAGES = ("convert", "gold", "gain", "calibration", "polar")
 """Steps that work on one data set, in the order they run."""
 
 STATES: tuple[DatasetState, ...] = (

@@ -47,6 +47,8 @@ class SessionDataset(Record):
     nominal_camera_length_m: float | None
     calibrated_by: str | None = Field(description="label of the gold data set that was bound")
     calibration_reason: str | None
+    gain_by: str | None = Field(default=None, description="label of the gain data set whose factors are applied")
+    gain_reason: str | None = None
     descan_range_px: float | None
     group: str | None
     remarks: tuple[Remark, ...]
@@ -68,6 +70,21 @@ class SessionCalibration(Record):
     n_rings_used: int | None
     remarks: tuple[str, ...]
     serves: tuple[str, ...] = Field(description="labels of the data sets bound to it")
+
+
+class SessionGain(Record):
+    """What one gain data set says of the detector, and how many data sets are read with it."""
+
+    dataset: str
+    label: str
+    verdict: Verdict
+    voltage_kv: float | None
+    gain_spread: float | None
+    gain_noise: float | None
+    parity: Literal["joint", "separate"] | None
+    n_faulty_pixels: int | None = Field(description="dead, hot and noisy pixels that the data set's mask did not know")
+    remarks: tuple[str, ...]
+    serves: tuple[str, ...] = Field(description="labels of the data sets whose counts are corrected with it")
 
 
 class SessionFactorisation(Record):
@@ -96,6 +113,7 @@ class SessionResult(Record):
     counts: dict[DatasetState, int]
     datasets: tuple[SessionDataset, ...]
     calibrations: tuple[SessionCalibration, ...]
+    gains: tuple[SessionGain, ...] = ()
     factorisations: tuple[SessionFactorisation, ...]
     warnings: tuple[str, ...]
 

@@ -21,12 +21,17 @@ def source_of(dataset: Dataset, datasets: Mapping[str, Dataset]) -> dict[str, ob
     -------
     dict
         ``raw``: identity of its own files and what a person said of them; ``gold``: the same of its candidates, in
-        order of preference.
+        order of preference; ``gain``: the same of its gain references.
     """
     return {
         "raw": _raw(dataset),
-        "gold": [{"id": candidate, "raw": _raw(datasets[candidate])} for candidate in dataset.gold_candidates],
+        "gold": _references(dataset.gold_candidates, datasets),
+        "gain": _references(dataset.gain_candidates, datasets),
     }
+
+
+def _references(candidates: tuple[str, ...], datasets: Mapping[str, Dataset]) -> list[dict[str, object]]:
+    return [{"id": candidate, "raw": _raw(datasets[candidate])} for candidate in candidates]
 
 
 def _raw(dataset: Dataset) -> dict[str, object]:

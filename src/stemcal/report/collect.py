@@ -12,6 +12,7 @@ from stemcal.records.atomic import read_record
 from stemcal.records.base import Measurement
 from stemcal.records.calibration import CalibrationRecord
 from stemcal.records.convert import ConvertRecord
+from stemcal.records.gain import GainRecord
 from stemcal.records.gold import GoldRecord
 from stemcal.records.manifest import Manifest
 from stemcal.records.nmf import NmfRecord
@@ -24,6 +25,7 @@ MeasurementT = TypeVar("MeasurementT", bound=Measurement)
 FIGURES: Mapping[str, tuple[str, str]] = {
     "convert": ("overview.png", "Virtual images and mean pattern"),
     "gold": ("gold.png", "Powder rings and the fit to them"),
+    "gain": ("gain.png", "Gain of the detector's pixels"),
     "calibration": ("calibration.png", "Position of the beam over the scan"),
     "polar": ("polar.png", "Azimuthal statistics"),
 }
@@ -43,6 +45,7 @@ class Records:
     progress: DatasetProgress
     convert: ConvertRecord | None = None
     gold: GoldRecord | None = None
+    gain: GainRecord | None = None
     calibration: CalibrationRecord | None = None
     polar: PolarRecord | None = None
     problems: tuple[Remark, ...] = ()
@@ -93,6 +96,7 @@ def _records(progress: DatasetProgress, processing: Path) -> Records:
         progress=progress,
         convert=read("convert", ConvertRecord),
         gold=read("gold", GoldRecord),
+        gain=read("gain", GainRecord),
         calibration=read("calibration", CalibrationRecord),
         polar=read("polar", PolarRecord),
         problems=tuple(problems),

@@ -15,6 +15,7 @@ from stemcal.records.session import (
     SessionCalibration,
     SessionDataset,
     SessionFactorisation,
+    SessionGain,
     SessionResult,
 )
 from stemcal.report.collect import Collected, Group, Records
@@ -30,6 +31,7 @@ def summarise(collected: Collected) -> SessionResult:
     labels = {one.id: one.label for one in entries}
     datasets = tuple(_dataset(one, collected.records[one.id], labels) for one in entries)
     bound = {one.id: _bound_reference(one.id, collected.records[one.id]) for one in entries}
+    served = {one.id: _bound_gain(one.id, collected.records[one.id]) for one in entries}
     return SessionResult(
         session=collected.session,
         instrument=manifest.instrument,
@@ -39,6 +41,11 @@ def summarise(collected: Collected) -> SessionResult:
             _calibration(one, collected.records[one.id], bound, labels)
             for one in entries
             if one.role == "gold" and collected.records[one.id].gold is not None
+        ),
+        gains=tuple(
+            _gain(one, collected.records[one.id], served, labels)
+            for one in entries
+            if one.role == "gain" and collected.records[one.id].gain is not None
         ),
         factorisations=tuple(_factorisation(group) for group in collected.groups),
         warnings=manifest.warnings,
@@ -65,7 +72,7 @@ def session_verdict(result: SessionResult) -> tuple[Verdict, tuple[Flag, ...]]:
 def _dataset(dataset: Dataset, records: Records, labels: Mapping[str, str]) -> SessionDataset:
     result = records.convert.result if records.convert else None
     optics = (result.microscope if result else None) or dataset.microscope
-    reference = _bound_reference(dataset.id, records)
+    reference, gain = _bound_reference(dataset.id, records), _bound_gain(dataset.id, records)
     origin = records.calibration.origin if records.calibration else None
     return SessionDataset(
         id=dataset.id,
@@ -86,6 +93,8 @@ def _dataset(dataset: Dataset, records: Records, labels: Mapping[str, str]) -> S
         nominal_camera_length_m=optics.nominal_camera_length_m if optics else None,
         calibrated_by=labels.get(reference, reference) if reference else None,
         calibration_reason=_calibration_reason(dataset, records),
+        gain_by=labels.get(gain, gain) if gain else None,
+        gain_reason=_gain_reason(dataset, records),
         descan_range_px=origin.descan_range_px if origin else None,
         group=dataset.group,
         remarks=(*_remarks(records), *records.problems),
@@ -98,6 +107,7 @@ def _remarks(records: Records) -> tuple[Remark, ...]:
     measurements = {
         "convert": records.convert,
         "gold": records.gold,
+        "gain": records.gain,
         "calibration": records.calibration,
         "polar": records.polar,
     }
@@ -114,7 +124,25 @@ def _bound_reference(dataset: str, records: Records) -> str | None:
     if records.calibration is None:
         return None
     chosen = next((one.path for one in records.calibration.candidates if one.chosen), None)
-    return chosen and posixpath.normpath(posixpath.join(posixpath.dirname(dataset), chosen)).removesuffix("_gold.json")
+    return chosen and _dataset_of(chosen, dataset, "gold")
+
+
+def _bound_gain(dataset: str, records: Records) -> str | None:
+    """Return the id of the gain data set that ``dataset`` is corrected with, or None."""
+    if records.calibration is None or records.calibration.gain is None:
+        return None
+    return _dataset_of(records.calibration.gain.source, dataset, "gain")
+
+
+def _dataset_of(path: str, dataset: str, stage: str) -> str:
+    """Return the id of the data set whose record of ``stage`` is at ``path``, seen from the files of ``dataset``."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(dataset), path)).removesuffix(f"_{stage}.json")
+
+
+def _gain_reason(dataset: Dataset, records: Records) -> str | None:
+    if records.calibration is not None and records.calibration.gain is not None:
+        return records.calibration.gain.why
+    return dataset.gain_reason
 
 
 def _calibration_reason(dataset: Dataset, records: Records) -> str | None:
@@ -144,6 +172,27 @@ def _calibration(
         n_rings_used=sum(ring.used for ring in result.rings) if result else None,
         remarks=tuple(flag.message for flag in record.quality.flags),
         serves=tuple(labels[scan] for scan, reference in bound.items() if reference == dataset.id),
+    )
+
+
+def _gain(
+    dataset: Dataset, records: Records, served: Mapping[str, str | None], labels: Mapping[str, str]
+) -> SessionGain:
+    record = records.gain
+    assert record is not None
+    result = record.result
+    pixels = result.pixels if result else None
+    return SessionGain(
+        dataset=dataset.id,
+        label=dataset.label,
+        verdict=record.quality.verdict,
+        voltage_kv=record.voltage_kv,
+        gain_spread=result.gain_spread if result else None,
+        gain_noise=result.gain_noise if result else None,
+        parity=result.parity if result else None,
+        n_faulty_pixels=pixels.n_dead + pixels.n_hot + pixels.n_noisy if pixels else None,
+        remarks=tuple(flag.message for flag in record.quality.flags),
+        serves=tuple(labels[scan] for scan, reference in served.items() if reference == dataset.id),
     )
 
 

@@ -1,0 +1,1 @@
+"""Measures how strongly each detector pixel answers, on a scan under a uniform beam."""
