@@ -10,6 +10,7 @@ import numpy as np
 from stemcal.frames.scan.events import Events
 from stemcal.frames.scan.layout import Layout
 from stemcal.frames.scan.prior import SIZES
+from stemcal.frames.scan.score import Heard
 
 FEW = 4
 """Extra triggers before or behind a scan that need no other reason."""
@@ -21,32 +22,23 @@ _EMPTY_LINES = 3
 _REMAINDER = 2
 
 
-def propose(
-    n_slots: int,
-    *,
-    exposures: Events | None = None,
-    times: Events | None = None,
-    hdr_scan: tuple[int, int] | None = None,
-    frames_per_trigger: int | None = None,
-    scan_size_px: int | None = None,
-    user: tuple[int, int] | None = None,
-) -> tuple[Layout, ...]:
+def propose(heard: Heard, user: tuple[int, int] | None = None) -> tuple[Layout, ...]:
     """Return every layout with at least two rows and two columns that a source suggests, or a factor of the count."""
-    stated = [shape for shape in (hdr_scan, user) if shape is not None]
-    cols = {shape[1] + extra for shape in stated for extra in (0, 1)}
-    cols |= _near_squares(n_slots)
-    if frames_per_trigger:
-        cols.add(frames_per_trigger)
-    if scan_size_px:
-        cols |= {scan_size_px, scan_size_px + 1}
-    for events in (exposures, times):
+    n_slots, size = heard.n_slots, heard.scan_size_px
+    stated = [shape for shape in (heard.hdr_scan, user) if shape is not None]
+    cols = _near_squares(n_slots) | {shape[1] + extra for shape in stated for extra in (0, 1)}
+    if heard.frames_per_trigger:
+        cols.add(heard.frames_per_trigger)
+    if size:
+        cols |= {size, size + 1}
+    for events in (heard.exposures, heard.times):
         cols |= _periods(events) if events else set()
-    wanted = {shape[0] for shape in stated} | ({scan_size_px, scan_size_px - 1} if scan_size_px else set())
+    wanted = {shape[0] for shape in stated} | ({size, size - 1} if size else set())
     layouts = {Layout(n_slots // factor, factor) for factor in _factors(n_slots)}
     for width in cols:
         if 2 <= width <= n_slots // 2 + 1:
             rows = wanted | {width - 1, width, width + 1}
-            layouts |= _with_width(n_slots, width, rows, _phases(width, exposures, times))
+            layouts |= _with_width(n_slots, width, rows, _phases(width, heard.exposures, heard.times))
     return tuple(sorted(layouts))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stemcal.frames.scan.events import Events
 from stemcal.frames.scan.layout import Layout
@@ -22,6 +23,10 @@ from stemcal.frames.scan.witnesses import (
 
 EXPOSURES, TIMESTAMPS, INTENSITY = "exposures", "timestamps", "intensity"
 HDR_SCAN, HDR_TRIGGER, MICROSCOPE, FRAME_COUNT = "hdr_scan", "hdr_frames_per_trigger", "microscope", "frame_count"
+
+ASKED = 8
+WORTH_ASKING = 1e-4
+"""The intensity is asked of at most so many numbers of columns, and of none less probable than this."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +77,40 @@ def score(heard: Heard, layouts: tuple[Layout, ...]) -> tuple[Scored, ...]:
         for weights, _ in rows:
             if source in weights:
                 weights[source] = max(weights[source], best - CAP)
-    logs = np.array([sum(weights.values()) for weights, _ in rows])
-    logs -= logs.max()
-    shares = np.exp(logs)
-    shares /= shares.sum()
+    shares = _shares([weights for weights, _ in rows])
+    if heard.intensity is not None:
+        _hear_intensity(heard.intensity, options, shares, [weights for weights, _ in rows])
+        shares = _shares([weights for weights, _ in rows])
     none = rows[0][0]
     scored = [
         Scored(option, float(share), {key: value - none[key] for key, value in weights.items()}, lines)
         for option, share, (weights, lines) in zip(options, shares, rows, strict=True)
     ]
     return tuple(sorted(scored, key=lambda item: -item.probability))
+
+
+def _shares(weights: list[dict[str, float]]) -> NDArray[np.float64]:
+    logs = np.array([sum(item.values()) for item in weights])
+    shares = np.exp(logs - logs.max())
+    return np.asarray(shares / shares.sum(), np.float64)
+
+
+def _hear_intensity(
+    intensity: Callable[[int], float],
+    options: list[Layout | None],
+    shares: NDArray[np.float64],
+    weights: list[dict[str, float]],
+) -> None:
+    """Add what the intensity says of the most probable numbers of columns; it is asked of no others, to save time."""
+    asked: dict[int, float] = {}
+    for index in np.argsort(-shares):
+        option = options[index]
+        if len(asked) == ASKED or shares[index] < WORTH_ASKING:
+            break
+        if option is not None and option.cols not in asked:
+            asked[option.cols] = intensity(option.cols)
+    for option, weight in zip(options, weights, strict=True):
+        weight[INTENSITY] = 0.0 if option is None else asked.get(option.cols, 0.0)
 
 
 def _weigh(heard: Heard, layout: Layout | None) -> tuple[dict[str, float], dict[str, LineEvents]]:
@@ -94,8 +123,6 @@ def _weigh(heard: Heard, layout: Layout | None) -> tuple[dict[str, float], dict[
         weights[MICROSCOPE] = log_microscope(layout, heard.scan_size_px, n_slots)
     if heard.frames_per_trigger:
         weights[HDR_TRIGGER] = log_trigger(layout, heard.frames_per_trigger)
-    if heard.intensity:
-        weights[INTENSITY] = 0.0 if layout is None else heard.intensity(layout.cols)
     lines: dict[str, LineEvents] = {}
     for source, events in ((EXPOSURES, heard.exposures), (TIMESTAMPS, heard.times)):
         if events is None or not events.event_ns:

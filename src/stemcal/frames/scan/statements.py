@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stemcal.frames.scan.events import Events
+from stemcal.frames.scan.layout import Layout
 from stemcal.frames.scan.score import (
     EXPOSURES,
     FRAME_COUNT,
@@ -18,6 +19,7 @@ from stemcal.frames.scan.witnesses import LineEvents
 from stemcal.records.base import Flag
 from stemcal.records.scan import ScanCandidate, ScanEvidence
 
+USER = "user"
 REMEDY = "state it with --scan-shape ROWS,COLS or in session.yaml"
 
 
@@ -52,20 +54,41 @@ def evidence_of(heard: Heard, best: Scored | None) -> tuple[ScanEvidence, ...]:
     )
 
 
-def uncertain_flag(n_slots: int, candidates: tuple[ScanCandidate, ...], doubts: list[str]) -> Flag:
+def user_said(user: tuple[int, int]) -> ScanEvidence:
+    """Return what a person says; it is not weighed."""
+    words = f"stated by a person: {user[0]} x {user[1]}"
+    return ScanEvidence(source=USER, statement=words, scan_shape=user, weight=0.0)
+
+
+def uncertain_flag(n_slots: int, candidates: tuple[ScanCandidate, ...], against: list[str]) -> Flag:
     """Return the flag of a scan shape that could not be decided."""
-    likely = [item for item in candidates if item.probability >= 0.001]
-    if not likely:
-        message = f"nothing shows a scan: the {n_slots} frames are kept as one line; if they are one, {REMEDY}"
+    kept = f"the {n_slots} frames are kept as one line"
+    if not candidates:
+        message = f"nothing shows a scan: {kept}; if they are one, {REMEDY}"
         return Flag(name="scan_shape_uncertain", value="none", message=message)
     named = "; ".join(
-        f"{item.scan_shape[0]} x {item.scan_shape[1]} from frame {item.first_slot} ({item.probability:.3g})"
-        for item in likely[:3]
+        f"{item.scan_shape[0]} x {item.scan_shape[1]} from frame {item.first_slot} (probability {item.probability:.2g})"
+        for item in candidates[:3]
     )
-    why = f" ({'; '.join(doubts)})" if doubts else ""
-    message = f"the scan shape is not certain{why}; possible: {named}; the {n_slots} frames are kept as one line"
-    first = likely[0].scan_shape
-    return Flag(name="scan_shape_uncertain", value=f"{first[0]},{first[1]}", message=f"{message}; {REMEDY}")
+    why = f" ({'; '.join(against)})" if against else ""
+    message = f"the scan shape is not certain{why}; possible: {named}; {kept}; {REMEDY}"
+    first = candidates[0].scan_shape
+    return Flag(name="scan_shape_uncertain", value=f"{first[0]},{first[1]}", message=message)
+
+
+def overruled_flags(against: tuple[str, ...]) -> tuple[Flag, ...]:
+    """Return a flag for settings that contradict what the frames themselves show; none if there are none."""
+    if not against:
+        return ()
+    message = f"{', '.join(against)}: another scan than the frames themselves show; the frames were believed"
+    return (Flag(name="scan_setting_overruled", value=", ".join(against), message=message),)
+
+
+def contradicted_flag(user: tuple[int, int], shown: Layout) -> Flag:
+    """Return the flag of a stated shape where the frames themselves show other columns."""
+    stated, seen = f"{user[0]},{user[1]}", f"{shown.rows},{shown.cols}"
+    message = f"{user[0]} x {user[1]} as stated, but the frames themselves show lines of {shown.cols}: check the shape"
+    return Flag(name="scan_shape_contradicted", value=stated, limit=seen, message=message)
 
 
 def _events(source: str, events: Events, words: str, seen: LineEvents | None) -> str:
