@@ -15,6 +15,7 @@ from stemcal.formats.merlin import MibFile, append_mib, check_last_frame, inspec
 from stemcal.phantoms import damage
 
 MODES = [(pixel_type, assembly) for pixel_type in ("U08", "U16", "U32") for assembly in ("1x1", "2x2")]
+STRIDE = 768 + 64 * 64 * 2
 PEER_WARNINGS = pytest.mark.filterwarnings("ignore")
 
 
@@ -143,6 +144,58 @@ def test_a_file_that_shrinks_under_the_reader_is_a_data_error(written):
             mib.read(0, 6)
 
 
+def test_records_are_the_bytes_of_the_file(written):
+    data = np.fromfile(written, np.uint8).reshape(6, STRIDE)
+    with MibFile(written) as mib:
+        np.testing.assert_array_equal(mib.read_records(1, 4), data[1:4])
+        target = np.zeros((2, STRIDE), np.uint8)
+        assert mib.read_records(4, 6, target) is target
+        np.testing.assert_array_equal(target, data[4:])
+        for wrong in (np.zeros((3, STRIDE), np.uint8), np.zeros((2, STRIDE), np.int8), np.zeros((STRIDE, 2), "u1").T):
+            with pytest.raises(ValueError, match="must be contiguous uint8"):
+                mib.read_records(4, 6, wrong)
+
+
+def test_a_file_that_grows_or_is_touched_is_unchanged(written):
+    with MibFile(written) as mib:
+        append_mib(written, [counts(n=2)])
+        written.touch()
+        mib.check_unchanged()
+        assert (mib.n_frames, mib.paths) == (6, (written,))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda mib: mib.unlink(), "was there and is not any more"),
+        (lambda mib: write_mib(mib, [counts()]), "was replaced by another file of the same name"),
+        (lambda mib: damage.drop_last_frames(mib, 1), f"has {5 * STRIDE} bytes, it had {6 * STRIDE}"),
+        (damage.garble_header, "was written anew while it was read"),
+    ],
+)
+def test_a_file_that_changes_while_it_is_open_is_noticed(written, change, words):
+    with MibFile(written) as mib:
+        mib.check_unchanged()
+        change(written)
+        with pytest.raises(DataError, match=words):
+            mib.check_unchanged()
+
+
+def test_a_file_replaced_before_a_layout_is_used_is_noticed(written):
+    layout = inspect_mib(written)
+    os.link(written, written.with_name("kept"))
+    write_mib(written, [counts()])
+    with pytest.raises(DataError, match="was replaced"):
+        MibFile(written, layout)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mib")
+    for path in (tmp_path / "a.mib", tmp_path):
+        with pytest.raises(DataError, match="is no regular file"):
+            inspect_mib(path)
+
+
 def test_files_that_hold_nothing_are_refused(written, tmp_path):
     with pytest.raises(DataError, match="No such file"):
         inspect_mib(tmp_path / "none.mib")
@@ -182,7 +235,11 @@ def test_a_garbled_header_inside_is_marked_and_not_hidden(written):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"pixel_type": "R64"}, "'R64' cannot be written"),
+        ({"pixel_type": "R32"}, "'R32' cannot be written"),
+        ({"pixel_type": "R64"}, r"do not fit R64 \(0 to 4095\)"),
+        ({"pixel_type": "R64", "counter_depth_bit": 1}, "no whole 64-bit words for each chip"),
+        ({"pixel_type": "R64", "counter_depth_bit": 7}, "R64 pixels of counter depth 7"),
+        ({"pixel_type": "U01"}, r"do not fit U01 \(0 to 1\)"),
         ({"assembly": "Nx1"}, "'Nx1' cannot be written"),
         ({"pixel_type": "U08"}, "do not fit U08"),
     ],

@@ -42,7 +42,7 @@ MAX_HEADER_BYTES = 4096
 _RAW_BITS = {1: 1, 6: 8, 12: 16, 24: 16}
 """Bits in the file per pixel of an R64 header's columns x rows; a 24-bit header counts each pixel twice."""
 
-_WORD_BYTES = 8
+_WORD_BITS = 64
 _QUAD = 4
 
 _LOCAL_FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y %H:%M:%S.%f", "%d/%m/%Y %H:%M:%S")
@@ -296,22 +296,22 @@ def _check(header: FrameHeader, path: Path | str) -> None:
     if min(header.frame_shape) < 1 or header.n_chips < 1:
         shape = f"{header.frame_shape[0]} rows x {header.frame_shape[1]} columns on {header.n_chips} chips"
         raise DataError(path, f"has a Merlin header of {shape}", _REMEDY)
-    if header.pixel_type == RAW:
-        _check_raw(header, path)
-    elif header.pixel_type not in ITEMSIZE:
-        problem = f"holds pixels of type '{header.pixel_type}'; known are {', '.join(ITEMSIZE)} and {RAW}"
-        raise DataError(path, problem, "save the acquisition as U08, U16 or U32 in the Merlin software")
+    kind = kind_problem(header)
+    if kind is not None:
+        raise DataError(path, f"holds {kind}", "save the acquisition as U08, U16 or U32 in the Merlin software")
 
 
-def _check_raw(header: FrameHeader, path: Path | str) -> None:
-    """Refuse R64 pixels of a depth or of chips whose arrangement is not known."""
+def kind_problem(header: FrameHeader) -> str | None:
+    """Return why the size or arrangement of such pixels is not known, None if it is."""
+    if header.pixel_type in ITEMSIZE:
+        return None
+    if header.pixel_type != RAW:
+        return f"pixels of type '{header.pixel_type}'; known are {', '.join(ITEMSIZE)} and {RAW}"
     if header.counter_depth_bit not in _RAW_BITS:
-        problem = f"holds R64 pixels of counter depth {header.counter_depth_bit}; known are {sorted(_RAW_BITS)}"
-        raise DataError(path, problem, _REMEDY)
+        return f"R64 pixels of counter depth {header.counter_depth_bit}; known are {sorted(_RAW_BITS)}"
     if header.n_chips != 1 and (header.n_chips != _QUAD or not header.assembly.startswith("2x2")):
-        problem = f"holds R64 pixels of {header.n_chips} chips ('{header.assembly}'); known are single chips and quads"
-        raise DataError(path, problem, "save the acquisition as U08, U16 or U32 in the Merlin software")
+        return f"R64 pixels of {header.n_chips} chips ('{header.assembly}'); known are single chips and quads"
     row_bits = header.frame_shape[1] * _RAW_BITS[header.counter_depth_bit]
-    if row_bits % (8 * _WORD_BYTES * header.n_chips * header.n_planes):
-        problem = f"holds R64 pixels in rows of {header.frame_shape[1]}, which are no whole 64-bit words for each chip"
-        raise DataError(path, problem, _REMEDY)
+    if row_bits % (_WORD_BITS * header.n_chips * header.n_planes):
+        return f"R64 pixels in rows of {header.frame_shape[1]}, which are no whole 64-bit words for each chip"
+    return None

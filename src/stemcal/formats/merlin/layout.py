@@ -63,8 +63,15 @@ def hdr_path_of(mib: Path) -> Path:
     return mib.with_suffix(".hdr")
 
 
-def inspect_mib(path: Path) -> MibLayout:
+def inspect_mib(path: Path, hdr: Path | None = None) -> MibLayout:
     """Look at the first header, the size and the ``.hdr`` of a ``.mib`` file.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.mib`` file.
+    hdr : Path, optional
+        Its ``.hdr`` where that is not the one of the same stem.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def inspect_mib(path: Path) -> MibLayout:
     """
     descriptor = open_regular(path)
     try:
-        return inspect_open(path, descriptor)
+        return inspect_open(path, descriptor, hdr)
     finally:
         os.close(descriptor)
 
@@ -97,7 +104,7 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
-def inspect_open(path: Path, descriptor: int) -> MibLayout:
+def inspect_open(path: Path, descriptor: int, hdr_path: Path | None = None) -> MibLayout:
     """Do what `inspect_mib` does with a file that is open already.
 
     Raises
@@ -115,7 +122,7 @@ def inspect_open(path: Path, descriptor: int) -> MibLayout:
         raise DataError(path, "is empty (0 bytes)", "wait until the acquisition has started, or remove the file")
     header = parse_header(data, path)
     whole, trailing = divmod(size, header.stride_bytes)
-    hdr_path, hdr, problem = _beside(path)
+    found, hdr, problem = _beside(hdr_path or hdr_path_of(path))
     return MibLayout(
         path=path,
         size_bytes=size,
@@ -126,15 +133,14 @@ def inspect_open(path: Path, descriptor: int) -> MibLayout:
         n_whole_frames=whole,
         trailing_bytes=trailing,
         n_frames_expected=None if hdr is None else hdr.n_frames_expected,
-        hdr_path=hdr_path,
+        hdr_path=found,
         hdr=hdr,
         hdr_problem=problem,
     )
 
 
-def _beside(mib: Path) -> tuple[Path | None, HdrFile | None, str | None]:
-    """Return the ``.hdr`` of ``mib``: where it is, what it says, and why it says nothing."""
-    path = hdr_path_of(mib)
+def _beside(path: Path) -> tuple[Path | None, HdrFile | None, str | None]:
+    """Return an ``.hdr``: where it is, what it says, and why it says nothing."""
     if not path.is_file():
         return None, None, None
     try:

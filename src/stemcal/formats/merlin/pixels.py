@@ -121,8 +121,8 @@ def _raw_rows(frame: NDArray[np.uint8], header: FrameHeader) -> NDArray[Any]:
     if header.counter_depth_bit == 6:
         return ordered.reshape(rows, -1)
     planes: NDArray[Any] = ordered.view("<u2").reshape(header.n_planes, rows, -1)
-    pixels: NDArray[Any] = planes[0] if header.n_planes == 1 else (planes[0].astype(np.uint32) << _PLANE_BITS)
-    return pixels if header.n_planes == 1 else pixels + planes[1]
+    upper: NDArray[Any] = planes[0]
+    return upper if header.n_planes == 1 else (upper.astype(np.uint32) << _PLANE_BITS) + planes[1]
 
 
 def _raw_bytes(rows: NDArray[Any], header: FrameHeader) -> NDArray[np.uint8]:
