@@ -14,6 +14,8 @@ from stemcal.records.microscope import Microscope
 
 Identity = dict[str, int | float | str | None]
 
+_COUNT_BYTES = 8
+
 
 class BaseSource:
     """The facts of a source, and its use as a context manager; a subclass adds ``read``.
@@ -83,6 +85,19 @@ class BaseSource:
         """Raise ValueError unless 0 <= start <= stop <= n_frames."""
         if not 0 <= start <= stop <= self.n_frames:
             raise ValueError(f"frames {start}:{stop} are outside 0:{self.n_frames}")
+
+
+def check_counts(path: Path, dtype: np.dtype[Any]) -> None:
+    """Refuse pixels that are no real numbers of at most 64 bit.
+
+    Raises
+    ------
+    DataError
+        With the type, and what to do about it.
+    """
+    if dtype.kind not in "uif" or dtype.itemsize > _COUNT_BYTES:
+        remedy = "write the counts as unsigned integers, or as float32"
+        raise DataError(path, f"holds pixels of type {dtype}, which are no counts", remedy)
 
 
 def given_shape(

@@ -1,8 +1,10 @@
-"""Frames in HyperSpy's HDF5 layout: our container, or any 4-D .hspy file."""
+"""Frames in HDF5: our container, HyperSpy, py4DSTEM, NeXus, or any file with one data set of four axes."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,19 @@ from numpy.typing import NDArray
 
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
-from stemcal.formats.container import open_experiment
 from stemcal.formats.extras import Extras, read_extras
-from stemcal.frames.base import BaseSource, Identity, given_shape, stack_shape
+from stemcal.frames.base import BaseSource, Identity, check_counts, given_shape, stack_shape
+from stemcal.frames.hdf5_axes import read_microscope
+from stemcal.frames.hdf5_stack import check_written, find_stack
 
 _COMPRESSION_VALUE = 4
 """Where the filter keeps its compression among its values: version (2), element bytes, block size, compression."""
 
+_HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
+
 
 class Hdf5Source(BaseSource):
-    """The data set ``/Experiments/<name>/data`` of a file with one experiment.
+    """The stack of frames in an HDF5 file, wherever it is in there: see `stemcal.frames.hdf5_stack`.
 
     Chunks of one bitshuffle-LZ4 frame (what `stemcal convert` writes) are decompressed outside HDF5, so that threads
     work at the same time; everything else goes through h5py, one thread at a time.
@@ -40,38 +45,46 @@ class Hdf5Source(BaseSource):
     """
 
     def __init__(self, path: Path, scan_shape: tuple[int, int] | None = None) -> None:
-        self._file, group = open_experiment(path)
+        self._file = _open(path)
         try:
-            self._data: h5py.Dataset = group["data"]
-            self._stored = stack_shape(path, self._data.shape)
-            extras = read_extras(path, group)
-            n_frames = self._stored[0] * self._stored[1]
-            super().__init__(
-                path,
-                given_shape(path, n_frames, scan_shape, self._stored),
-                (int(self._data.shape[-2]), int(self._data.shape[-1])),
-                self._data.dtype,
-                valid=extras.valid,
-                frame_status=extras.frame_status,
-                microscope=extras.microscope,
-                acquired_at=extras.acquired_at,
-            )
-            self._direct = _one_frame_chunks(self._data) and bitshuffle.functions() is not None
-            self._check_complete()
-            self.identity = self._identify(extras)
+            with _named_damage(path, "the file"):
+                self._describe(path, scan_shape)
         except BaseException:
             self._file.close()
             raise
 
+    def _describe(self, path: Path, scan_shape: tuple[int, int] | None) -> None:
+        """Find the stack and what is said of it, the identity last: it reads the first frame."""
+        found = find_stack(path, self._file)
+        self._data = found.data
+        self._stored = stack_shape(path, self._data.shape)
+        check_counts(path, self._data.dtype)
+        extras = read_extras(path, found.group)
+        n_frames = self._stored[0] * self._stored[1]
+        super().__init__(
+            path,
+            given_shape(path, n_frames, scan_shape, self._stored),
+            (int(self._data.shape[-2]), int(self._data.shape[-1])),
+            self._data.dtype,
+            valid=extras.valid,
+            frame_status=extras.frame_status,
+            microscope=extras.microscope or read_microscope(found.group),
+            acquired_at=extras.acquired_at,
+        )
+        self._direct = _one_frame_chunks(self._data) and bitshuffle.functions() is not None
+        self._check_complete()
+        self.identity = self._identify(extras)
+
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return frames start:stop as (n, det_row, det_col), native byte order."""
         self.check_range(start, stop)
-        frames = np.empty((stop - start, *self.frame_shape), self.dtype)
-        if self._direct:
-            for place in range(start, stop):
-                self._decompress(place, frames[place - start])
-        else:
-            self._read_lines(start, stop, frames)
+        with _named_damage(self.path, f"frames {start} to {stop} of {self._data.name}"):
+            frames = np.empty((stop - start, *self.frame_shape), self.dtype)
+            if self._direct:
+                for place in range(start, stop):
+                    self._decompress(place, frames[place - start])
+            else:
+                self._read_lines(start, stop, frames)
         return frames
 
     def _decompress(self, place: int, out: NDArray[Any]) -> None:
@@ -86,6 +99,7 @@ class Hdf5Source(BaseSource):
         n_stored = self._data.id.get_num_chunks() if self._direct else self.n_frames
         if n_stored != self.n_frames:
             raise DataError(self.path, f"holds {n_stored} of {self.n_frames} frames", "convert the raw file again")
+        check_written(self.path, self._data)
 
     def _read_lines(self, start: int, stop: int, frames: NDArray[Any]) -> None:
         """Read whole stretches of scan lines, the largest hyperslabs a range of frames consists of."""
@@ -110,6 +124,24 @@ class Hdf5Source(BaseSource):
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+@contextmanager
+def _named_damage(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever HDF5 finds in a damaged file into a `DataError`: it has no error class of its own."""
+    try:
+        yield
+    except _HDF5_ERRORS as error:
+        raise DataError(path, f"{what} cannot be read ({error})", "copy the file again, or write it again") from error
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(
+            path, f"cannot be opened as HDF5 ({error})", "copy the file again, or write it again"
+        ) from error
 
 
 def _one_frame_chunks(data: h5py.Dataset) -> bool:

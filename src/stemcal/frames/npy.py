@@ -1,20 +1,32 @@
-"""Frames in a .npy file, mapped into memory block by block."""
+"""Frames in a ``.npy`` file, read block by block.
+
+Not through a memory map: a mapped file counts as resident memory of the job, and a file that shrinks under a map kills
+the process.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.errors import DataError
-from stemcal.frames.base import BaseSource, given_shape, stack_shape
+from stemcal.frames.base import BaseSource, check_counts, given_shape, stack_shape
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int
 
 
 class NpySource(BaseSource):
-    """A 4-D (or 3-D, one line) array of numbers in NumPy's own format.
+    """A 4-D (or 3-D, one line) array of numbers in NumPy's own format, either byte order, C order.
 
     Parameters
     ----------
@@ -30,32 +42,74 @@ class NpySource(BaseSource):
     """
 
     def __init__(self, path: Path, scan_shape: tuple[int, int] | None = None) -> None:
-        array = _map(path)
-        stored = stack_shape(path, array.shape)
+        header = _header(path)
+        stored = stack_shape(path, header.shape)
         n_frames = stored[0] * stored[1]
-        rows, cols = array.shape[-2:]
-        self._frames = array.reshape(n_frames, rows, cols)
-        first = hashlib.sha256(np.ascontiguousarray(self._frames[0]).tobytes()).hexdigest()
         super().__init__(
             path,
             given_shape(path, n_frames, scan_shape, stored),
-            (rows, cols),
-            array.dtype,
-            identity={"size_bytes": path.stat().st_size, "n_frames": n_frames, "first_frame_sha256": first},
+            (header.shape[-2], header.shape[-1]),
+            header.dtype,
         )
+        self._stored = header
+        self._size_bytes = path.stat().st_size
+        self._descriptor: int | None = os.open(path, os.O_RDONLY)
+        try:
+            first = hashlib.sha256(self.read(0, 1).tobytes()).hexdigest()
+        except BaseException:
+            self.close()
+            raise
+        self.identity = {"size_bytes": self._size_bytes, "n_frames": n_frames, "first_frame_sha256": first}
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return frames start:stop as (n, det_row, det_col), native byte order."""
+        """Return frames start:stop as (n, det_row, det_col), native byte order.
+
+        Raises
+        ------
+        DataError
+            If the file has become shorter since it was opened.
+        """
         self.check_range(start, stop)
-        return np.array(self._frames[start:stop], dtype=self.dtype, order="C")
+        frames = np.empty((stop - start, *self.frame_shape), self._stored.dtype)
+        frame_bytes = math.prod(self.frame_shape) * self.dtype.itemsize
+        self._fill(frames.reshape(-1).view(np.uint8).data, self._stored.offset + start * frame_bytes)
+        return frames if frames.dtype.isnative else frames.byteswap(inplace=True).view(self.dtype)
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _fill(self, target: memoryview, offset: int) -> None:
+        """Read exactly ``len(target)`` bytes at ``offset``; one call of the kernel moves 2 GiB at most."""
+        if self._descriptor is None:
+            raise ValueError(f"{self.path} has been closed")
+        done = 0
+        while done < len(target):
+            count = os.preadv(self._descriptor, [target[done:]], offset + done)
+            if count == 0:
+                problem = f"ends at byte {offset + done}, it had {self._size_bytes} when it was opened"
+                raise DataError(self.path, problem, "wait until nobody writes to it and run again")
+            done += count
 
 
-def _map(path: Path) -> NDArray[Any]:
+def _header(path: Path) -> _Header:
+    """Let numpy read the header and compare it with the size of the file.
+
+    Raises
+    ------
+    DataError
+        If this is no array that can be streamed: what of it cannot.
+    """
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # (numpy raises tokenizer's and parser's errors too)
         raise DataError(path, f"cannot be read as .npy ({error})", "write it again with numpy.save") from error
-    if array.dtype.kind not in "uif" or array.flags.f_contiguous:
-        remedy = "save a C-ordered array of counts with numpy.save(path, numpy.ascontiguousarray(array))"
-        raise DataError(path, f"holds {array.dtype} in an order or of a type that cannot be streamed", remedy)
-    return array
+    if not isinstance(array, np.memmap):
+        raise DataError(path, "is an archive of several arrays", "save the one array of frames with numpy.save")
+    check_counts(path, array.dtype)
+    if not array.flags.c_contiguous:
+        remedy = "save it with numpy.save(path, numpy.ascontiguousarray(array))"
+        raise DataError(path, "is in Fortran order, so that every frame is spread over the whole file", remedy)
+    return _Header(array.shape, array.dtype, array.offset)
