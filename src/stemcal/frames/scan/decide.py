@@ -23,13 +23,23 @@ from stemcal.frames.scan.person import DoesNotFit, place_stated
 from stemcal.frames.scan.placement import Slots
 from stemcal.frames.scan.proposals import propose
 from stemcal.frames.scan.score import Heard, Scored, score
-from stemcal.frames.scan.statements import contradicted_flag, evidence_of, overruled_flags, uncertain_flag, user_said
+from stemcal.frames.scan.statements import (
+    contradicted_flag,
+    evidence_of,
+    overruled_flags,
+    rows_flag,
+    uncertain_flag,
+    user_said,
+)
 from stemcal.frames.scan.support import contradictions, doubts, shown, supports
 from stemcal.records.base import Flag
 from stemcal.records.scan import ScanCandidate, ScanEvidence
 
 CERTAIN = 0.99
-"""Probability from which a layout is believed."""
+"""Probability from which the columns of a layout, and where its lines begin, are believed."""
+CERTAIN_ROWS = 0.5
+"""Probability from which its first and last row are believed with them; below `CERTAIN` a flag says so. A line too many
+or too few displaces nothing: all frames are kept, those outside the scan too."""
 LISTED = 0.01
 """Less probable layouts are not listed."""
 _MOST = 5
@@ -127,18 +137,24 @@ def decide(
         scan_size_px=scan_size_px,
         intensity=None if totals is None else log_intensity(totals),
     )
-    layouts = propose(heard, user)
-    ranked = _merge(score(heard, layouts))
+    ranked = _merge(score(heard, propose(heard, user)))
     best = next((item for item in ranked if item.layout is not None), None)
     if user is not None:
         return _as_stated(heard, user, ranked, best)
     if n_slots == 1:
         return ScanLayout((1, 1), 0, (), spikes(heard.exposures, None, ()), 1.0, certain=True)
     against = [] if best is None else doubts(heard, best, restarts)
-    if best is None or best.layout is None or best.probability < CERTAIN or against:
+    if best is None or best.layout is None or against or not _is_certain(best, ranked):
         return _one_line(heard, ranked, best, against)
     flags = overruled_flags(contradictions(heard, best))
+    if best.probability < CERTAIN:
+        flags = (*flags, rows_flag(best.layout, best.probability))
     return _placed(heard, best.layout, best.probability, ranked, evidence_of(heard, best), flags)
+
+
+def _is_certain(best: Scored, ranked: list[Scored]) -> bool:
+    alike = sum(item.probability for item in ranked if item.layout is not None and item.alignment == best.alignment)
+    return alike >= CERTAIN and best.probability >= CERTAIN_ROWS
 
 
 def _one_line(heard: Heard, ranked: list[Scored], best: Scored | None, against: list[str]) -> ScanLayout:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,17 @@ class Events:
     ordinary_ns: float
     event_ns: float
 
-    @property
+    @cached_property
+    def n_events(self) -> int:
+        """Number of events."""
+        return int(np.count_nonzero(self.at))
+
+    @cached_property
+    def n_known(self) -> int:
+        """Number of slots of which something is known."""
+        return int(np.count_nonzero(self.known))
+
+    @cached_property
     def slots(self) -> NDArray[np.int64]:
         """Slots of the events, ascending."""
         return np.flatnonzero(self.at).astype(np.int64)

@@ -19,7 +19,6 @@ LEAD_IN = 600
 PERIODS = 10
 _NEIGHBOURS = 6
 _EMPTY_LINES = 3
-_REMAINDER = 2
 
 
 def propose(heard: Heard, user: tuple[int, int] | None = None) -> tuple[Layout, ...]:
@@ -90,6 +89,6 @@ def _with_width(n_slots: int, cols: int, rows: Iterable[int], phases: set[int]) 
         if not 0 <= first < n_slots - cols:
             continue
         full, rest = divmod(n_slots - first, cols)
-        fitting = {row for row in wanted if row <= full} | {full if rest <= _REMAINDER else full + 1}
+        fitting = {row for row in wanted if row <= full} | {full if rest <= FEW else full + 1}
         layouts |= {Layout(row, cols, first) for row in fitting if row >= 2}
     return layouts

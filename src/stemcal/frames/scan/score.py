@@ -63,9 +63,14 @@ class Scored:
     def start(self) -> tuple[int, int, int]:
         """(rows, cols, slot of the first pixel): equal where only the side of the fly-back column differs."""
         assert self.layout is not None
-        seen = self.lines.get(EXPOSURES)
-        before = 1 if seen and seen.log_ratio > 0 and seen.col == 0 else 0
+        before = 1 if _begins_with_fly_back(self.lines) else 0
         return self.layout.rows, self.layout.cols, self.layout.first_slot + before
+
+    @property
+    def alignment(self) -> tuple[int, int]:
+        """(cols, place of the first pixel in a line): equal where only whole lines are gained or lost."""
+        _, cols, first = self.start
+        return cols, first % cols
 
 
 def score(heard: Heard, layouts: tuple[Layout, ...]) -> tuple[Scored, ...]:
@@ -129,7 +134,13 @@ def _weigh(heard: Heard, layout: Layout | None) -> tuple[dict[str, float], dict[
             continue
         weights[source] = 0.0
         if layout is not None:
-            cols = (layout.cols - 1, 0) if source == EXPOSURES else (0, 1)
-            found = line_events(events, layout, cols)
+            cols = (layout.cols - 1, 0) if source == EXPOSURES else (1 if _begins_with_fly_back(lines) else 0,)
+            found = line_events(events, layout, cols, between=source == TIMESTAMPS)
             weights[source], lines[source] = log_events(found), found[0]
     return weights, lines
+
+
+def _begins_with_fly_back(lines: dict[str, LineEvents]) -> bool:
+    """Whether the exposures show a long frame at the start of the lines; a pause then lies behind it."""
+    seen = lines.get(EXPOSURES)
+    return seen is not None and seen.log_ratio > 0 and seen.col == 0

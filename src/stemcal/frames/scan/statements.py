@@ -84,6 +84,12 @@ def overruled_flags(against: tuple[str, ...]) -> tuple[Flag, ...]:
     return (Flag(name="scan_setting_overruled", value=", ".join(against), message=message),)
 
 
+def rows_flag(layout: Layout, probability: float) -> Flag:
+    """Return the flag of a layout whose columns are certain, but not its first and last row."""
+    message = f"lines of {layout.cols} are certain, but the scan may begin or end a line earlier or later; {REMEDY}"
+    return Flag(name="scan_rows_uncertain", value=round(probability, 3), limit=0.99, message=message)
+
+
 def contradicted_flag(user: tuple[int, int], shown: Layout) -> Flag:
     """Return the flag of a stated shape where the frames themselves show other columns."""
     stated, seen = f"{user[0]},{user[1]}", f"{shown.rows},{shown.cols}"

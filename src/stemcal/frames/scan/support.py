@@ -14,7 +14,7 @@ from stemcal.frames.scan.score import (
     Heard,
     Scored,
 )
-from stemcal.frames.scan.slip import slip
+from stemcal.frames.scan.slip import goes_on, slip
 from stemcal.frames.scan.witnesses import agrees_with_hdr, agrees_with_microscope, agrees_with_trigger
 
 SUPPORT = 3.0
@@ -85,7 +85,9 @@ def doubts(heard: Heard, best: Scored, restarts: tuple[int, ...]) -> list[str]:
     for source, events in ((EXPOSURES, heard.exposures), (TIMESTAMPS, heard.times)):
         seen = best.lines.get(source)
         if events is not None and seen is not None and seen.log_ratio >= SUPPORT:
-            row = slip(events, layout, seen.col)
+            row = slip(events, layout, seen.col, between=source == TIMESTAMPS)
             if row is not None:
                 found.append(f"{source} show that frames were lost without a number near row {row}")
+            if goes_on(events, layout):
+                found.append(f"{source} show more lines outside of it")
     return found

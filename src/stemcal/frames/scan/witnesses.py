@@ -49,18 +49,29 @@ class LineEvents:
     n_with_event: int
 
 
-def line_events(events: Events, layout: Layout, cols: tuple[int, ...]) -> tuple[LineEvents, ...]:
-    """Return how the events lie in ``layout`` if they belong to each of ``cols``, the most likely column first."""
+def line_events(
+    events: Events, layout: Layout, cols: tuple[int, ...], *, between: bool = False
+) -> tuple[LineEvents, ...]:
+    """Return how the events lie in ``layout`` if they belong to each of ``cols``, the most likely column first.
+
+    ``between`` says that the events lie between frames: whether there is a pause before the first line, and behind the
+    last one, is then left open, for nobody knows what the beam did there.
+    """
     n_slots = events.at.size
-    n_known, n_events = int(np.count_nonzero(events.known)), int(np.count_nonzero(events.at))
-    by_chance = _log_beta(n_events, n_known, ELSEWHERE)
     found = []
     for col in cols:
         slots = layout.column(col, n_slots)
+        n_known, n_events = events.n_known, events.n_events
+        if between and col == 0:
+            end = layout.first_slot + layout.rows * layout.cols
+            edges = [edge for edge in (layout.first_slot, end) if edge < n_slots]
+            n_known -= int(np.count_nonzero(events.known[edges]))
+            n_events -= int(np.count_nonzero(events.at[edges]))
+            slots = slots[1:]
         lines = int(np.count_nonzero(events.known[slots]))
         hits = int(np.count_nonzero(events.at[slots]))
-        ratio = _log_beta(hits, lines, IN_LINE) + _log_beta(n_events - hits, n_known - lines, ELSEWHERE) - by_chance
-        found.append(LineEvents(ratio, col, lines, hits))
+        ratio = _log_beta(hits, lines, IN_LINE) + _log_beta(n_events - hits, n_known - lines, ELSEWHERE)
+        found.append(LineEvents(ratio - _log_beta(n_events, n_known, ELSEWHERE), col, lines, hits))
     return tuple(sorted(found, key=lambda item: -item.log_ratio))
 
 
