@@ -293,6 +293,16 @@ def test_damage_inside_an_hdf5_file(tmp_path: Path, counts: Counts, signature: b
         place = content.find(signature, place + 1)
 
 
+def test_frames_that_a_container_keeps_beside_the_scan_are_not_the_stack(tmp_path: Path, counts: Counts) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["Experiments/x/data"] = counts
+        file["Experiments/x/stemcal/outside"] = counts[:1]
+        file.create_group("Experiments/x/stemcal/sums")
+        file["Experiments/x/stemcal/identity"] = "{}"
+    with open_source(tmp_path / "a.hdf5") as source:
+        assert source.scan_shape == (3, 4)
+
+
 def test_hdf5_files_without_a_stack(tmp_path: Path, counts: Counts) -> None:
     write_signal1d(tmp_path / "profiles.hspy", counts[0, 0][None], (Axis("y", ""), Axis("x", ""), Axis("q", "")))
     with pytest.raises(DataError, match=r"no stack of frames but .*/Experiments/__unnamed__/data \(1, 10, 12\)"):

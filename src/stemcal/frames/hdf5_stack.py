@@ -22,6 +22,8 @@ from stemcal.errors import DataError
 
 _SHOWN = 6
 _DETECTOR_AXES = 2
+_BESIDE = "/stemcal/"
+"""What `stemcal convert` writes beside the frames, possibly frames again: those outside the scan."""
 _REMEDY = "give a file with one data set of axes (scan_row, scan_col, det_row, det_col)"
 
 
@@ -42,7 +44,7 @@ def find_stack(path: Path, file: h5py.File) -> Found:
         If there is none, or more than one, or a link in the file points to nothing where no stack is found.
     """
     broken: list[str] = []
-    arrays = list(_arrays(file, broken))
+    arrays = [one for one in _arrays(file, broken) if _BESIDE not in one.name]
     stacks = [one for one in arrays if one.data.ndim == 4] or [one for one in arrays if _is_line(one)]
     if len(stacks) == 1:
         return stacks[0]
