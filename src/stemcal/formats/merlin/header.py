@@ -221,8 +221,7 @@ def _fields(data: bytes) -> list[str]:
     """Split the header into fields, without the padding and the empty field before it."""
     size_text = data[11:16]
     size = int(size_text) if size_text.isdigit() else MAX_HEADER_BYTES
-    text = data[:size].split(b"\0", 1)[0].decode("ascii", "replace")
-    fields = text.rstrip().split(",")
+    fields = data[:size].rstrip(b"\0 ").decode("ascii", "replace").split(",")
     while fields and not fields[-1].strip():
         fields.pop()
     return fields

@@ -174,9 +174,7 @@ def _read_old(head: bytes, start: re.Match[bytes], table: HeaderTable, row: int,
         return
     iso = local_time_iso(fields["local"].strip().decode("ascii", "replace"))
     if iso is not None:
-        table.time_ns[row] = (
-            (datetime.fromisoformat(iso).replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
-        )
+        table.time_ns[row] = _since_1970_ns(datetime.fromisoformat(iso).replace(tzinfo=UTC))
     if re.fullmatch(rb"\d{1,6}(\.\d*)?", fields["exposure_s"].strip()):
         table.exposure_ns[row] = round(float(fields["exposure_s"]) * _NS_PER_S)
 
@@ -211,8 +209,14 @@ def _minute_ns(calendar: int) -> int | None:
         moment = datetime(calendar // 100**4, month, day, hour, minute, tzinfo=UTC)
     except ValueError:
         return None
-    since = (moment - _EPOCH) // timedelta(minutes=1) * 60 * _NS_PER_S
-    return since if 0 <= since < 2**62 else None
+    since = _since_1970_ns(moment)
+    return None if since == UNKNOWN else since
+
+
+def _since_1970_ns(moment: datetime) -> int:
+    """Return the nanoseconds since 1970, -1 for a time before that or past what 62 bits can count (the year 2116)."""
+    since = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    return since if 0 <= since < 2**62 else UNKNOWN
 
 
 class _Pattern:
