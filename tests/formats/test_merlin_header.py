@@ -75,6 +75,10 @@ def test_old_software_without_the_last_block_gives_local_time(form):
     assert (header.exposure_s, header.counter_depth_bit) == (2e-3, None)
 
 
+def test_a_control_character_before_the_depth_is_a_blank():
+    assert parse(f"{START}t,0,0,0,0,,MQ1A,2024-01-01T00:00:00Z,1ns,\x1f12,").counter_depth_bit == 12
+
+
 def test_an_unknown_time_is_no_error():
     assert parse(f"{START}yesterday,soon,0,0,0,").timestamp is None
 

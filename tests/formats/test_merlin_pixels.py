@@ -107,8 +107,13 @@ def test_arrays_of_the_wrong_size_are_misuse():
     payload = np.zeros((2, 128), np.uint8)
     with pytest.raises(ValueError, match="a frame has 128 bytes"):
         decode(payload[:, :-1], header)
-    with pytest.raises(ValueError, match=r"it must be uint16 \(2, 1, 64\)"):
-        decode(payload, header, np.zeros((2, 1, 64), np.int16))
+    for wrong in (
+        np.zeros((2, 1, 64), np.int16),
+        np.zeros((2, 64, 1), np.uint16),
+        np.zeros((2, 1, 128), "u2")[..., ::2],
+    ):
+        with pytest.raises(ValueError, match=r"it must be contiguous uint16 \(2, 1, 64\)"):
+            decode(payload, header, wrong)
 
 
 def real_pair(shared_data: Path, assembly: str) -> tuple[np.ndarray, np.ndarray]:

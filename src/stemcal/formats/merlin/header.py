@@ -239,7 +239,8 @@ def _timing(fields: list[str], path: Path | str) -> tuple[str | None, float | No
     """Return (timestamp, exposure in seconds, counter depth in bits) from the ``MQ1A`` block or the older fields."""
     if "MQ1A" in fields:
         block = [*fields[fields.index("MQ1A") + 1 :], "", "", ""]
-        depth = int(block[2]) if block[2].strip().isdecimal() else None
+        depth_text = block[2].strip()
+        depth = int(depth_text) if depth_text.isdecimal() else None
         exposure_ns = _number(block[1].strip().removesuffix("ns"))
         if block[0] and exposure_ns is not None and exposure_ns >= 0:
             return block[0].strip(), exposure_ns / 1e9, depth

@@ -103,10 +103,11 @@ def raw_frame_shape(picture_shape: tuple[int, int], n_chips: int, counter_depth_
 
 def _check_arrays(payload: NDArray[np.uint8], pictures: NDArray[Any], header: FrameHeader) -> None:
     wanted = (len(payload), *header.picture_shape)
-    if payload.shape != (len(payload), header.payload_bytes):
+    if payload.shape != (len(payload), header.payload_bytes) or payload.strides[-1] != 1:
         raise ValueError(f"payload has the shape {payload.shape}, a frame has {header.payload_bytes} bytes")
-    if pictures.shape != wanted or pictures.dtype != picture_dtype(header):
-        raise ValueError(f"out is {pictures.dtype} {pictures.shape}, it must be {picture_dtype(header)} {wanted}")
+    if pictures.shape != wanted or pictures.dtype != picture_dtype(header) or not pictures.flags.c_contiguous:
+        found = f"{pictures.dtype} {pictures.shape}"
+        raise ValueError(f"out is {found}, it must be contiguous {picture_dtype(header)} {wanted}")
 
 
 def _raw_rows(frame: NDArray[np.uint8], header: FrameHeader) -> NDArray[Any]:
@@ -142,8 +143,8 @@ def _mosaic(rows: NDArray[Any], header: FrameHeader, picture: NDArray[Any]) -> N
     if header.n_chips != _QUAD:
         picture[...] = rows
         return
-    for block, place in _places(rows, picture):
-        place[...] = block
+    for pair, half in _places(rows, picture):
+        half[...] = pair
 
 
 def _chips(picture: NDArray[Any], header: FrameHeader) -> NDArray[Any]:
@@ -151,19 +152,13 @@ def _chips(picture: NDArray[Any], header: FrameHeader) -> NDArray[Any]:
     if header.n_chips != _QUAD:
         return picture
     rows = np.empty((picture.shape[0] // 2, picture.shape[1] * 2), picture.dtype)
-    for block, place in _places(rows, picture):
-        block[...] = place
+    for pair, half in _places(rows, picture):
+        pair[...] = half
     return rows
 
 
 def _places(rows: NDArray[Any], picture: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Return views of the four chips in the file, each with the view of its place in the picture."""
-    n_rows, n_cols = rows.shape[0], rows.shape[1] // _QUAD
-    first, second, third, fourth = (rows[:, chip * n_cols : (chip + 1) * n_cols] for chip in range(_QUAD))
-    top, bottom = picture[:n_rows], picture[n_rows:]
-    return [
-        (fourth, top[:, :n_cols]),
-        (third, top[:, n_cols:]),
-        (second[::-1, ::-1], bottom[:, :n_cols]),
-        (first[::-1, ::-1], bottom[:, n_cols:]),
-    ]
+    """Return views of the two pairs of chips in the file, each with the view of its half of a contiguous picture."""
+    chips = rows.reshape(len(rows), _QUAD, -1)
+    top, bottom = picture.reshape(2, len(rows), 2, -1)
+    return [(chips[:, :1:-1], top), (chips[::-1, 1::-1, ::-1], bottom)]
