@@ -2,10 +2,10 @@
 
 Of the differences between frames that follow each other (drift of the beam is gone, noise and edges remain) every line
 is compared with the one below it, shifted by a few columns either way. Where the number of columns is right, the lines
-are most alike without a shift; one column too many or too few, and they are most alike one column off. The comparison
-counts lines rather than intensity, so that one bright particle, or a long exposure, does not speak for the whole scan.
-Intensity without structure says nothing, and slanted lattice planes may be most alike with a shift: then nothing is
-said either, unless the unshifted lines are not alike at all.
+are most alike without a shift; one column too many or too few, and they are most alike one column off. Where half as
+many columns make lines more alike, a line is half as long. The comparison counts lines rather than intensity, so that
+one bright particle, or a long exposure, does not speak for the whole scan. A picture without structure says nothing;
+nor does a lattice, which is alike at every period, in a line as well as below it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ WEIGHT = 6.0
 _CLIP = 4.0
 _MARGIN = 1.05
 _PARTS = (2, 3, 4)
+_LATTICE = 40
+_REPEATED = 0.7
 
 
 def intensity_agrees(
@@ -70,16 +72,38 @@ def log_intensity(totals: NDArray[np.float64]) -> Callable[[int], float]:
 def _opinion(differences: NDArray[np.float32], cols: int) -> Opinion:
     if cols < 2 * SHIFT or differences.size < 2 * cols:
         return "silent"
-    found = {shift: _alike(differences, cols + shift, cols) for shift in range(-SHIFT, SHIFT + 1)}
-    strength, deviations = found[0]
-    if deviations >= ALIKE and strength == max(item[0] for item in found.values()):
-        nearer = [_alike(differences, cols // part, cols) for part in _PARTS if cols % part == 0]
-        rivals = [item[0] for item in nearer if item[1] >= ALIKE]
-        if not rivals or max(rivals) * _MARGIN < strength:
-            return "agrees"
-        return "contradicts" if max(rivals) > strength * _MARGIN else "silent"
-    shifted = max(item[1] for item in found.values())
-    return "contradicts" if deviations < ALIKE / 2 and shifted >= OTHERWISE else "silent"
+    found = [_alike(differences, cols + shift, cols) for shift in range(-SHIFT, SHIFT + 1)]
+    opinion = _by_shift(found)
+    if opinion == "agrees":
+        opinion = _by_parts(differences, cols, found[SHIFT][0])
+    if opinion != "silent" and _is_lattice(differences, cols, max(item[0] for item in found)):
+        return "silent"
+    return opinion
+
+
+def _by_shift(found: list[tuple[float, float]]) -> Opinion:
+    """Return what the lines below say, shifted by -SHIFT to SHIFT: (strength, standard deviations) of each."""
+    strength, deviations = found[SHIFT]
+    if deviations >= ALIKE and strength == max(item[0] for item in found):
+        return "agrees"
+    otherwise = max(item[1] for item in found)
+    return "contradicts" if deviations < ALIKE / 2 and otherwise >= OTHERWISE else "silent"
+
+
+def _by_parts(differences: NDArray[np.float32], cols: int, strength: float) -> Opinion:
+    """Return what is left of the agreement if a line may be a half, a third, a quarter as long."""
+    nearer = [_alike(differences, cols // part, cols) for part in _PARTS if cols % part == 0]
+    rival = max((item[0] for item in nearer if item[1] >= ALIKE), default=0.0)
+    if rival * _MARGIN < strength:
+        return "agrees"
+    return "contradicts" if rival > strength * _MARGIN else "silent"
+
+
+def _is_lattice(differences: NDArray[np.float32], cols: int, strength: float) -> bool:
+    """Whether the picture repeats within a line nearly as strongly as from line to line."""
+    strengths = [_alike(differences, lag, cols)[0] for lag in range(1, min(_LATTICE, cols // 4))]
+    beyond = next((lag for lag, found in enumerate(strengths) if found <= 0), len(strengths))
+    return max(strengths[beyond:], default=0.0) >= _REPEATED * strength
 
 
 def _differences(totals: NDArray[np.float64]) -> NDArray[np.float32]:

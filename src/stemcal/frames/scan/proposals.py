@@ -16,7 +16,10 @@ FEW = 4
 """Extra triggers before or behind a scan that need no other reason."""
 LEAD_IN = 600
 """Frames of lead-in that are looked for where nothing else points to the first row."""
+LEAST = 0.5
+"""Fraction of the slots that a scan fills at least."""
 PERIODS = 10
+"""Distances between events that are tried."""
 _NEIGHBOURS = 6
 _EMPTY_LINES = 3
 
@@ -90,5 +93,5 @@ def _with_width(n_slots: int, cols: int, rows: Iterable[int], phases: set[int]) 
             continue
         full, rest = divmod(n_slots - first, cols)
         fitting = {row for row in wanted if row <= full} | {full if rest <= FEW else full + 1}
-        layouts |= {Layout(row, cols, first) for row in fitting if row >= 2}
+        layouts |= {Layout(row, cols, first) for row in fitting if row >= 2 and row * cols >= LEAST * n_slots}
     return layouts

@@ -30,6 +30,8 @@ def slip(events: Events, layout: Layout, col: int, *, between: bool = False) -> 
     inside = (near >= layout.first_slot) & (near < events.at.size)
     beside = events.at[np.clip(near, 0, events.at.size - 1)] & inside
     first = layout.rows - slots.size if between else 0
+    if _line_before(events, layout, int(slots[0])):
+        return 0
     if beside[lacking].any():
         return first + int(lacking[np.argmax(beside[lacking].any(axis=1))])
     changes = [_change(column) for column in beside.T]
@@ -43,6 +45,14 @@ def goes_on(events: Events, layout: Layout) -> bool:
     outside = events.at.copy()
     outside[events.slots[(place >= 0) & (place <= layout.rows * layout.cols)]] = False
     return int(np.count_nonzero(outside[: -layout.cols] & outside[layout.cols :])) >= 2
+
+
+def _line_before(events: Events, layout: Layout, first_event: int) -> bool:
+    """Whether a whole line before the first one has its event a few columns off: what was lost, was lost there."""
+    expected = first_event - layout.cols
+    if layout.first_slot < layout.cols - NEAR or expected < 0 or events.at[expected]:
+        return False
+    return bool(events.at[max(expected - NEAR, 0) : expected + NEAR + 1].any())
 
 
 def _change(column: NDArray[np.bool_]) -> int | None:

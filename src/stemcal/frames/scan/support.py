@@ -20,7 +20,7 @@ from stemcal.frames.scan.witnesses import agrees_with_hdr, agrees_with_microscop
 SUPPORT = 3.0
 """A source supports a layout that it makes e^3 = 20 times likelier than no scan."""
 SHOWN = 10.0
-"""The frames themselves outweigh a setting that contradicts them if they make the layout e^10 times likelier ..."""
+"""The frames themselves outweigh one setting that contradicts them if they make the layout e^10 times likelier ..."""
 SHOWN_LINES = 8
 """... and that in at least so many lines."""
 
@@ -63,7 +63,7 @@ def contradictions(heard: Heard, item: Scored) -> tuple[str, ...]:
 
 
 def shown(item: Scored) -> bool:
-    """Whether the frames themselves show the layout so clearly that no setting counts against it."""
+    """Whether the frames themselves show the layout so clearly that a single setting does not count against it."""
     return any(
         item.weights.get(source, 0.0) >= SHOWN and seen.n_with_event >= SHOWN_LINES
         for source, seen in item.lines.items()
@@ -80,7 +80,7 @@ def doubts(heard: Heard, best: Scored, restarts: tuple[int, ...]) -> list[str]:
     if not set(supports(heard, best)) - {FRAME_COUNT} and not _count_is_telling(layout, heard.n_slots):
         found.append("nothing but the number of frames speaks for it")
     against = contradictions(heard, best)
-    if against and not shown(best):
+    if len(against) > 1 or (against and not shown(best)):
         found.append(f"contradicted by {', '.join(against)}")
     for source, events in ((EXPOSURES, heard.exposures), (TIMESTAMPS, heard.times)):
         seen = best.lines.get(source)

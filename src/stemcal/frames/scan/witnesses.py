@@ -20,7 +20,7 @@ from stemcal.frames.scan.prior import p_cols, p_shape
 
 LEFT_OVER = 0.05
 """Probability that a setting is of another scan."""
-CAP = 20.0
+CAP = 30.0
 """The most that the frames themselves weigh against a layout: a fault that nobody thought of is never rarer."""
 IN_LINE = (20.0, 0.5)
 """Beta prior of how often a line shows its event: nearly always."""
