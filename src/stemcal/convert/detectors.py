@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.convert.settings import ConvertSettings
+from stemcal.formats.extras import FrameStatus
 from stemcal.frames.plan import evenly_spaced
 from stemcal.frames.source import FrameSource
 from stemcal.optics.disk import BrightDisk, NoDisk, find_bright_disk
@@ -19,20 +20,25 @@ N_GROUPS = 8
 """Groups of sample frames for the jackknife; fewer say little about a spread."""
 
 
+CIRCLES = ("high_angle", "dark_field", "bright_field", "inner_bright_field")
+"""The circles that bound the virtual detectors, outermost first."""
+
+
 @dataclass(frozen=True)
-class Apertures:
-    """Virtual detectors as pixels; all of them leave invalid pixels out.
+class Circles:
+    """Concentric circles on the detector; the virtual detectors are what lies between them.
 
     Attributes
     ----------
-    bright_field, annular_bright_field, inside_dark_field : ndarray of intp
-        Flat indices into a frame. The annular dark field is everything but ``inside_dark_field``: a detector is
-        mostly dark field, and what is left out of it is quicker to add up.
+    edges : ndarray of uint64
+        (rows, 2 k) flat places in a frame at which a row enters and leaves each circle, see
+        `stemcal.convert.kernels.circle_sums`; only rows that meet the outermost one.
+    inside : ndarray of bool
+        (k, det_row det_col) the same as pixels: the distance of the pixel's centre is below the radius.
     """
 
-    bright_field: NDArray[np.intp]
-    annular_bright_field: NDArray[np.intp]
-    inside_dark_field: NDArray[np.intp]
+    edges: NDArray[np.uint64]
+    inside: NDArray[np.bool_]
 
 
 def sample_patterns(source: FrameSource, n_frames: int) -> NDArray[np.float64]:
@@ -41,7 +47,7 @@ def sample_patterns(source: FrameSource, n_frames: int) -> NDArray[np.float64]:
     groups = np.array_split(np.array(places), min(N_GROUPS, len(places)))
     sums = np.zeros((len(groups), *source.frame_shape))
     for total, members in zip(sums, groups, strict=True):
-        for place in members:
+        for place in members[source.frame_status[members] != FrameStatus.MISSING]:
             total += source.read(int(place), int(place) + 1)[0]
     return sums
 
@@ -97,19 +103,26 @@ def virtual_detectors(
         bright_field_px=(0.0, radius),
         annular_bright_field_px=(settings.annular_bright_field_inner_radii * radius, radius),
         annular_dark_field_px=(settings.annular_dark_field_inner_radii * radius, corner),
+        high_angle_dark_field_px=(min(settings.high_angle_dark_field_inner_radii * radius, corner), corner),
     )
 
 
-def apertures(detectors: VirtualDetectors, valid: NDArray[np.bool_]) -> Apertures:
-    """Return the pixels of each virtual detector: inner <= distance of the pixel's centre < outer."""
-    rows, cols = np.indices(valid.shape, sparse=True)
-    distance = np.hypot(rows - detectors.centre_row_px.value, cols - detectors.centre_col_px.value)
-
-    def within(inner: float, outer: float) -> NDArray[np.intp]:
-        return np.flatnonzero(valid & (distance >= inner) & (distance < outer))
-
-    return Apertures(
-        bright_field=within(*detectors.bright_field_px),
-        annular_bright_field=within(*detectors.annular_bright_field_px),
-        inside_dark_field=within(0.0, detectors.annular_dark_field_px[0]),
+def circles(detectors: VirtualDetectors, frame_shape: tuple[int, int]) -> Circles:
+    """Return the circles of `CIRCLES` around the disk as edges along rows and as pixels."""
+    n_rows, n_cols = frame_shape
+    rows, cols = np.indices(frame_shape, sparse=True)
+    centre_row, centre_col = detectors.centre_row_px.value, detectors.centre_col_px.value
+    distance = np.hypot(rows - centre_row, cols - centre_col)
+    radii = (
+        detectors.high_angle_dark_field_px[0],
+        detectors.annular_dark_field_px[0],
+        detectors.bright_field_px[1],
+        detectors.annular_bright_field_px[0],
     )
+    inside = np.stack([distance < radius for radius in radii])
+    middle = int(np.clip(round(centre_col), 0, n_cols - 1))
+    met = inside.any(axis=2)
+    enter = np.where(met, inside.argmax(axis=2), middle)
+    leave = np.where(met, n_cols - inside[:, :, ::-1].argmax(axis=2), middle)
+    edges = np.concatenate([enter, leave[::-1]]).T + n_cols * np.arange(n_rows)[:, np.newaxis]
+    return Circles(np.ascontiguousarray(edges[met[0]], np.uint64), inside.reshape(len(radii), -1))

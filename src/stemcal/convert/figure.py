@@ -29,6 +29,9 @@ _WITNESSES = {
     "hdr_frames_per_trigger": ".hdr (frames per trigger)",
     "microscope": "microscope",
     "frame_count": "frame count",
+    "exposures": "exposures",
+    "timestamps": "time stamps",
+    "intensity": "total intensity",
 }
 
 
@@ -59,7 +62,7 @@ def draw_overview(
         (mean, maximum, bright, dark), (text, total, row, col) = figure.subplots(2, 4)
         for ax, key, title in ((mean, "mean_pattern", "Mean pattern"), (maximum, "max_pattern", "Maximum pattern")):
             values = sums[key].values
-            limits = (0.5 / result.n_frames, float(values[valid].max(initial=1)))
+            limits = (0.5 / max(result.frames.ok, 1), float(values[valid].max(initial=1)))
             image(ax, values, title=title, valid=valid, scale="log", limits=limits, bar="counts")
             _draw_detectors(ax, result.virtual_detectors)
         _draw_map(bright, sums, "bright_field", "Bright field", SCAN, "counts")
@@ -131,15 +134,18 @@ def _draw_text(ax: Axes, name: str, result: ConvertResult, quality: Quality) -> 
 
 
 def _statements(name: str, result: ConvertResult, quality: Quality) -> list[str]:
-    heard = [_WITNESSES.get(item.source, item.source) for item in result.scan_shape_evidence]
+    heard = [_WITNESSES.get(item.source, item.source) for item in result.scan.evidence if item.weight > 0]
+    scan = f"scan: {', '.join(heard) or 'nothing speaks for a shape'} (p = {result.scan.probability:.4g})"
     depth = "" if result.counter_depth_bit is None else f", {result.counter_depth_bit} bit"
     rows, cols = result.frame_shape
+    gap = result.chip_gap_px
     lines = [
         name,
-        f"scan shape: {', '.join(heard) or 'not stated'}",
+        scan if result.scan.certain else "scan: uncertain, the frames are kept as one line",
         f"frames: {rows} × {cols}, {result.dtype}{depth}, {result.assembly}",
         f"{result.mean_counts_per_frame.value:.4g} counts per frame, at most {result.max_count} in a pixel",
-        f"{result.n_invalid_pixels} invalid pixels, {result.n_missing_frames} missing frames",
+        f"{result.invalid_pixels.total} invalid pixels" + (f", gap of {gap} px" if gap else ""),
+        *_places(result),
     ]
     if result.virtual_detectors is not None:
         disk = result.virtual_detectors
@@ -147,6 +153,19 @@ def _statements(name: str, result: ConvertResult, quality: Quality) -> list[str]
         lines.append(f"bright disk at {place}, radius {disk.disk_radius_px.value:.1f} px")
     lines += _optics(result)
     return [*lines, *(f"! {flag.message}" for flag in quality.flags)]
+
+
+def _places(result: ConvertResult) -> list[str]:
+    """Say what became of frames that are not simply in their place; nothing if all are."""
+    counts = result.frames
+    named = (
+        ("missing", counts.missing),
+        ("fly-back", counts.fly_back),
+        ("spikes", counts.spikes),
+        ("outside the scan", counts.outside_scan),
+    )
+    found = [f"{number} {name}" for name, number in named if number]
+    return [f"frames {', '.join(found)}"] if found else []
 
 
 def _optics(result: ConvertResult) -> list[str]:

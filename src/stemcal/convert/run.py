@@ -1,39 +1,47 @@
-"""The convert step: read the raw file once, write the container, the figure and the record."""
+"""The convert step: read the raw files once, write the container, the figure and the record."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemcal.convert.blocks import BlockResult, block_function, locate
+from stemcal.convert.binning import BinPlan, ScanBinning, plan_binning
+from stemcal.convert.blocks import BlockResult, BlockWorker, locate
 from stemcal.convert.figure import draw_overview
-from stemcal.convert.outcome import conclude, validity
+from stemcal.convert.outcome import Validity, conclude, judge_pixels
+from stemcal.convert.preview import plan_preview
+from stemcal.convert.raw_digest import RawDigest
 from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import ScanSums
 from stemcal.errors import DataError
-from stemcal.formats.container import Layout, open_container
+from stemcal.formats.container import ContainerWriter, Layout, open_container
 from stemcal.formats.extras import Extras, Sum
 from stemcal.formats.hspy import Axis
-from stemcal.formats.mask import read_mask
+from stemcal.formats.mask import fit_mask, read_mask
+from stemcal.formats.merlin.layout import MibLayout
+from stemcal.formats.microscope import units_of
 from stemcal.frames.mib import MibSource, Sidecars
-from stemcal.frames.plan import Block
+from stemcal.frames.plan import Block, plan_blocks
 from stemcal.frames.ranks import SERIAL, World
-from stemcal.frames.stream import stream_blocks
+from stemcal.frames.stream import stream_plan
 from stemcal.optics.disk import NoDisk
 from stemcal.records.atomic import write_record
 from stemcal.records.base import InputFile
-from stemcal.records.convert import ConvertRecord, VirtualDetectors
+from stemcal.records.convert import Binned, ConvertRecord, RawFile, VirtualDetectors
 from stemcal.records.microscope import Microscope
 from stemcal.records.provenance import provenance, relative_to_record, small_input
 from stemcal.stages import canonical
 
 METHOD = "lossless copy of the counts with exact integer sums in one pass"
 _DATA = "_data"
+_OTHER_GAP = 3
+"""Gap that a mask may have where the frames have none: ePSIC's masks include their cross."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,11 @@ class ConvertPaths:
         stem = data.stem.removesuffix(_DATA)
         default_record, default_figure = (data.with_name(f"{stem}_{end}") for end in ("convert.json", "overview.png"))
         return cls(data, record or default_record, figure or default_figure)
+
+    @property
+    def binned(self) -> Path:
+        """The second file, with binned frames; written only where it is asked for."""
+        return self.data.with_name(f"{self.name}_binned.hdf5")
 
     @property
     def name(self) -> str:
@@ -69,12 +82,12 @@ def run_convert(
     world: World = SERIAL,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConvertRecord:
-    """Convert a ``.mib`` file.
+    """Convert a Merlin acquisition.
 
     Parameters
     ----------
     mib : Path
-        The raw file: U08, U16 or U32, single or quad.
+        The raw file, of any mode; of an acquisition in several files, any of them or the ``.hdr``.
     paths : ConvertPaths
         The outputs.
     settings : ConvertSettings
@@ -91,29 +104,48 @@ def run_convert(
     Returns
     -------
     ConvertRecord
-        As written, on every rank.
+        As written, on every rank. Its verdict is ``fail`` where no layout of the scan is certain: the frames are then
+        kept as one line, and later steps refuse them.
 
     Raises
     ------
     DataError
-        If the raw file is damaged, incomplete or of a kind that is not read, its scan shape is uncertain, or the
-        detector mask does not fit.
+        If the raw file is damaged or of a kind that is not read, changes while it is read, the stated scan shape does
+        not fit, or the detector mask does not.
     OSError
         If an output cannot be written.
     """
     identity = dict(source or {})
     said_shape, said_microscope = _said(identity)
-    if mib.suffix.lower() != ".mib":
+    if mib.suffix.lower() not in {".mib", ".hdr"}:
         raise DataError(mib, f"ends in {mib.suffix!r}, and only .mib files are converted", "give the raw .mib file")
-    with MibSource(mib, scan_shape or said_shape, sidecars=sidecars, microscope=said_microscope) as frames:
-        masked = _masked(settings, frames.frame_shape)
+    frames = MibSource(
+        mib,
+        scan_shape or said_shape,
+        sidecars=sidecars,
+        microscope=said_microscope,
+        gap_px=settings.chip_gap_px,
+        threads=threads,
+    )
+    with frames:
+        if not frames.scan.certain:
+            _listen(frames, threads, world)
+        masked = _masked(settings, frames)
         detectors = world.bcast(locate(frames, masked, settings) if world.rank == 0 else None)
-        results = stream_blocks(
-            frames, block_function(frames, detectors, masked), threads=threads, world=world, progress=progress
+        binning = plan_binning(settings, frames.scan_shape, frames.frame_shape, frames.dtype)
+        worker = BlockWorker(
+            frames,
+            plan_preview(frames.scan_shape, frames.frame_shape),
+            detectors,
+            masked,
+            binning=binning,
+            keep_records=world.size == 1,
         )
+        results = stream_plan(_plan(frames), worker, threads=threads, world=world, progress=progress)
         if world.rank != 0:
             deque(results, maxlen=0)
-        record = _write(frames, results, paths, detectors, masked, settings, identity) if world.rank == 0 else None
+        run = _Run(frames, paths, settings, identity, masked, detectors, binning)
+        record = run.write(results, worker.positions) if world.rank == 0 else None
     final: ConvertRecord = world.bcast(record)
     return final
 
@@ -127,96 +159,223 @@ def _said(source: Mapping[str, object]) -> tuple[tuple[int, int] | None, Microsc
     return (int(shape[0]), int(shape[1])) if shape else None, Microscope.model_validate(optics) if optics else None
 
 
-def _masked(settings: ConvertSettings, frame_shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return what the mask file leaves of the detector, (det_row, det_col), True = valid."""
+def _plan(frames: MibSource) -> tuple[Block, ...]:
+    """Return the blocks of the pass: in the order of the file, so that it is read once and from front to back."""
+    return plan_blocks(frames.mib.n_frames, frames.layout.stride_bytes)
+
+
+def _listen(frames: MibSource, threads: int, world: World) -> None:
+    """Read the total intensity of every frame, which may decide where the headers cannot: one pass more, seldom."""
+
+    def total(block: Block) -> NDArray[np.float64]:
+        counts: NDArray[np.uint64] = frames.mib.read(block.start, block.stop).sum(axis=(1, 2), dtype=np.uint64)
+        return counts.astype(np.float64)
+
+    found = [values for _block, values in stream_plan(_plan(frames), total, threads=threads, world=world)]
+    frames.hear_intensity(world.bcast(np.concatenate(found) if found else None))
+
+
+def _masked(settings: ConvertSettings, frames: MibSource) -> NDArray[np.bool_]:
+    """Return what the gap and the mask file leave of the detector, (det_row, det_col), True = valid."""
     if settings.mask_file is None:
-        return np.ones(frame_shape, np.bool_)
+        return frames.valid
     path = Path(settings.mask_file)
     mask = read_mask(path)
-    if mask.shape != frame_shape:
+    valid = ~mask if settings.mask_true_is_bad else mask
+    fitted = fit_mask(valid, frames.frame_shape, frames.gap_px or _OTHER_GAP)
+    if fitted is None:
         problem = f"is a mask of {mask.shape[0]} x {mask.shape[1]} pixels, but the frames have"
-        problem = f"{problem} {frame_shape[0]} x {frame_shape[1]}"
-        raise DataError(path, problem, "give a mask of the detector as it was read out, without gap pixels")
-    return ~mask if settings.mask_true_is_bad else mask
+        problem = f"{problem} {frames.frame_shape[0]} x {frames.frame_shape[1]}"
+        raise DataError(path, problem, "give a mask of the detector with or without the gap between its chips")
+    return frames.valid & fitted
 
 
-def _write(
-    frames: MibSource,
-    results: Iterator[tuple[Block, BlockResult]],
-    paths: ConvertPaths,
-    detectors: VirtualDetectors | NoDisk,
-    masked: NDArray[np.bool_],
-    settings: ConvertSettings,
-    identity: dict[str, object],
-) -> ConvertRecord:
-    """Write the outputs; the record goes first from the disk and last onto it: where it is, the step is complete."""
-    paths.record.unlink(missing_ok=True)
-    sums = ScanSums(frames.scan_shape, frames.frame_shape)
-    sequence = np.empty(frames.n_frames, np.int64)
-    with open_container(paths.data, _layout(frames, paths.name)) as writer:
+@dataclass(frozen=True)
+class _Run:
+    """Everything that is known before the pass, on the rank that writes."""
+
+    frames: MibSource
+    paths: ConvertPaths
+    settings: ConvertSettings
+    identity: dict[str, object]
+    masked: NDArray[np.bool_]
+    detectors: VirtualDetectors | NoDisk
+    binning: BinPlan | None
+
+    def write(self, results: Iterator[tuple[Block, BlockResult]], positions: NDArray[np.int64]) -> ConvertRecord:
+        """Write the outputs; the record goes first from the disk and last onto it: where it is, all is complete."""
+        frames, paths = self.frames, self.paths
+        paths.record.unlink(missing_ok=True)
+        sums = ScanSums(plan_preview(frames.scan_shape, frames.frame_shape))
+        with ExitStack() as stack:
+            writer = stack.enter_context(open_container(paths.data, self._layout()))
+            digest = stack.enter_context(RawDigest(frames.mib.layouts))
+            binning = self._open_binning(stack)
+            self._pass(results, positions, sums, writer, digest, binning)
+            raw_files = _raw_files(frames.mib.layouts, digest.finish())
+            frames.mib.check_unchanged()
+            pixels = judge_pixels(sums, self.masked, self.detectors, self.settings)
+            parts = sums.as_sums()
+            writer.finish(self._extras(pixels, parts))
+            if binning is not None:
+                binning[0].finish()
+                binning[1].finish(self._binned_extras(pixels))
+        result, quality = conclude(frames, sums, pixels, self.detectors, raw_files, self._binned())
+        draw_overview(paths.figure, paths.name, result, quality, parts, pixels.valid)
+        record = ConvertRecord(
+            method=METHOD,
+            inputs=self._inputs(),
+            quality=quality,
+            provenance=provenance("convert", self.settings, self.identity),
+            result=result,
+        )
+        write_record(paths.record, record)
+        return record
+
+    def _pass(
+        self,
+        results: Iterator[tuple[Block, BlockResult]],
+        positions: NDArray[np.int64],
+        sums: ScanSums,
+        writer: ContainerWriter,
+        digest: RawDigest,
+        binning: tuple[ScanBinning, ContainerWriter] | None,
+    ) -> None:
+        digesting = False
         for block, found in results:
-            writer.append(found.chunks)
-            sums.add(block, found.sums)
-            sequence[block.start : block.stop] = found.sequence
-        valid = validity(sums, masked, detectors, settings)
-        parts = sums.as_sums()
-        writer.finish(_extras(frames, sequence, valid, parts, settings, identity))
-    result, quality = conclude(frames, sums, sequence, valid, detectors)
-    draw_overview(paths.figure, paths.name, result, quality, parts, valid)
-    record = ConvertRecord(
-        method=METHOD,
-        inputs=_inputs(frames, paths.record, settings),
-        quality=quality,
-        provenance=provenance("convert", settings, identity),
-        result=result,
+            if found.records is not None:
+                digest.add(found.records)
+            elif not digesting:
+                digest.read_all()
+                digesting = True
+            place = positions[block.start : block.stop]
+            writer.put(place, found.chunks)
+            sums.add(place, found.n_counted, found.sums)
+            if binning is not None and found.binned is not None:
+                binning[0].add(place, found.binned)
+
+    def _open_binning(self, stack: ExitStack) -> tuple[ScanBinning, ContainerWriter] | None:
+        if self.binning is None:
+            self.paths.binned.unlink(missing_ok=True)
+            return None
+        plan, places = self.binning, self.frames.scan_map.places
+        factors = (plan.scan_positions, plan.scan_positions, plan.detector_px, plan.detector_px)
+        layout = Layout(f"{self.paths.name}_binned", plan.shape, self._axes(factors), plan.dtype)
+        writer = stack.enter_context(open_container(self.paths.binned, layout))
+        return ScanBinning(plan, np.flatnonzero(places >= 0), writer), writer
+
+    def _layout(self) -> Layout:
+        frames = self.frames
+        return Layout(
+            self.paths.name,
+            (*frames.scan_shape, *frames.frame_shape),
+            self._axes((1, 1, 1, 1)),
+            frames.dtype,
+            n_missing=int(np.count_nonzero(frames.scan_map.places < 0)),
+            n_outside=int(frames.scan_map.outside.size),
+        )
+
+    def _axes(self, factors: tuple[int, int, int, int]) -> tuple[Axis, Axis, Axis, Axis]:
+        """Return the axes: those of the scan in nm where the step is known, everything else in pixels."""
+        microscope = self.frames.microscope
+        step = None if microscope is None else microscope.scan_step_nm
+        unit, scale = ("px", 1.0) if step is None else ("nm", step)
+        names = (("scan_row", unit, scale), ("scan_col", unit, scale), ("det_row", "px", 1.0), ("det_col", "px", 1.0))
+        first, second, third, fourth = (
+            Axis(name, units, size * factor, size * (factor - 1) / 2)
+            for (name, units, size), factor in zip(names, factors, strict=True)
+        )
+        return first, second, third, fourth
+
+    def _extras(self, pixels: Validity, sums: Mapping[str, Sum]) -> Extras:
+        frames = self.frames
+        header, table = frames.layout.header, frames.table
+        units = {key: units_of(key) for key in frames.microscope_file}
+        attributes: dict[str, int | float | str | bool] = {
+            "rows_flipped": True,
+            "assembly": header.assembly,
+            "pixel_type": header.pixel_type,
+            "chip_gap_px": frames.gap_px,
+            "scan_certain": frames.scan.certain,
+            "first_slot": frames.scan.first_slot,
+            "fly_back_cols": canonical(list(frames.scan.fly_back_cols)),
+        }
+        if header.counter_depth_bit is not None:
+            attributes["counter_depth_bit"] = header.counter_depth_bit
+        return Extras(
+            valid=pixels.valid,
+            dead=pixels.dead,
+            hot=pixels.hot,
+            frame_status=frames.frame_status,
+            sequence_number=_placed(frames, table.sequence),
+            exposure_ns=_placed(frames, table.exposure_ns),
+            time_ns=_placed(frames, table.time_ns),
+            sums=sums,
+            first_header=frames.layout.header_data.rstrip(b" \0").decode("latin-1"),
+            hdr=frames.hdr_text,
+            microscope=frames.microscope,
+            microscope_file=frames.microscope_file,
+            microscope_units={key: unit for key, unit in units.items() if unit is not None},
+            acquired_at=frames.acquired_at,
+            identity=frames.identity,
+            parameter=self._parameter(),
+            attributes=attributes,
+        )
+
+    def _binned_extras(self, pixels: Validity) -> Extras:
+        assert self.binning is not None
+        frames = self.frames
+        return Extras(
+            valid=self.binning.bin_valid(pixels.valid),
+            microscope=frames.microscope,
+            acquired_at=frames.acquired_at,
+            identity=frames.identity,
+            parameter=self._parameter(),
+            attributes={
+                "scan_certain": frames.scan.certain,
+                "bin_detector_px": self.binning.detector_px,
+                "bin_scan_positions": self.binning.scan_positions,
+            },
+        )
+
+    def _binned(self) -> Binned | None:
+        if self.binning is None:
+            return None
+        return Binned(
+            path=relative_to_record(self.paths.binned, self.paths.record),
+            detector_px=self.binning.detector_px,
+            scan_positions=self.binning.scan_positions,
+            shape=self.binning.shape,
+            dtype=str(self.binning.dtype),
+        )
+
+    def _parameter(self) -> str:
+        made = provenance("convert", self.settings, self.identity)
+        stated = {"stage": made.stage, "revision": made.revision, "settings": made.settings, "source": made.source}
+        return canonical(stated)
+
+    def _inputs(self) -> tuple[InputFile, ...]:
+        frames, record = self.frames, self.paths.record
+        raw = tuple(
+            InputFile(role="raw", path=relative_to_record(path, record), identity=frames.identity)
+            for path in frames.mib.paths
+        )
+        beside = (
+            ("hdr", frames.sidecars.hdr),
+            ("microscope", frames.sidecars.microscope),
+            ("mask", None if self.settings.mask_file is None else Path(self.settings.mask_file)),
+        )
+        return (*raw, *(small_input(role, path, record) for role, path in beside if path is not None))
+
+
+def _placed(frames: MibSource, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return per-frame ``values`` in the order of the positions, -1 where there is no frame."""
+    places = frames.scan_map.places
+    return np.where(places >= 0, values[places], -1)
+
+
+def _raw_files(layouts: tuple[MibLayout, ...], digests: tuple[str, ...]) -> tuple[RawFile, ...]:
+    return tuple(
+        RawFile(name=layout.path.name, size_bytes=layout.size_bytes, n_frames=layout.n_whole_frames, sha256=digest)
+        for layout, digest in zip(layouts, digests, strict=True)
     )
-    write_record(paths.record, record)
-    return record
-
-
-def _layout(frames: MibSource, name: str) -> Layout:
-    """Return the layout of the container: scan axes in nm where the step is known, everything else in pixels."""
-    step = None if frames.microscope is None else frames.microscope.scan_step_nm
-    unit, scale = ("px", 1.0) if step is None else ("nm", step)
-    axes = (Axis("scan_row", unit, scale), Axis("scan_col", unit, scale), Axis("det_row", "px"), Axis("det_col", "px"))
-    return Layout(name, (*frames.scan_shape, *frames.frame_shape), axes, frames.dtype)
-
-
-def _extras(
-    frames: MibSource,
-    sequence: NDArray[np.int64],
-    valid: NDArray[np.bool_],
-    sums: Mapping[str, Sum],
-    settings: ConvertSettings,
-    identity: dict[str, object],
-) -> Extras:
-    stated = provenance("convert", settings, identity)
-    made = {"stage": stated.stage, "revision": stated.revision, "settings": stated.settings, "source": stated.source}
-    header = frames.layout.header
-    attributes: dict[str, int | float | str | bool] = {"rows_flipped": True, "assembly": header.assembly}
-    if header.counter_depth_bit is not None:
-        attributes["counter_depth_bit"] = header.counter_depth_bit
-    return Extras(
-        valid=valid,
-        frame_status=frames.frame_status,
-        sequence_number=sequence,
-        sums=sums,
-        first_header=frames.layout.header_data.rstrip(b" \0").decode("latin-1"),
-        hdr=frames.hdr_text,
-        microscope=frames.microscope,
-        microscope_file=frames.microscope_file,
-        acquired_at=frames.acquired_at,
-        identity=frames.identity,
-        parameter=canonical(made),
-        attributes=attributes,
-    )
-
-
-def _inputs(frames: MibSource, record: Path, settings: ConvertSettings) -> tuple[InputFile, ...]:
-    raw = InputFile(role="raw", path=relative_to_record(frames.path, record), identity=frames.identity)
-    beside = (
-        ("hdr", frames.sidecars.hdr),
-        ("microscope", frames.sidecars.microscope),
-        ("mask", None if settings.mask_file is None else Path(settings.mask_file)),
-    )
-    return (raw, *(small_input(role, path, record) for role, path in beside if path is not None))

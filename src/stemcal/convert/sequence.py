@@ -1,63 +1,57 @@
-"""What the detector's own frame numbers say of frames that were lost or came twice."""
+"""What is said of frames that were lost, came twice, or have no number."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
+from stemcal.formats.extras import FrameStatus
+from stemcal.frames.mib import MibSource
 from stemcal.records.base import Flag
+from stemcal.records.convert import FrameCounts
 
 
-@dataclass(frozen=True)
-class SequenceCheck:
-    """Counts of what is wrong with the frame numbers; ``first_gap`` is the place of the first jump, from 0."""
+def count_frames(source: MibSource) -> FrameCounts:
+    """Return what became of every frame of ``source``."""
+    counts = np.bincount(source.frame_status, minlength=len(FrameStatus))
+    slots = source.slots
+    return FrameCounts(
+        in_file=source.mib.n_frames,
+        positions=source.n_frames,
+        ok=int(counts[FrameStatus.OK]),
+        missing=int(counts[FrameStatus.MISSING]),
+        fly_back=int(counts[FrameStatus.FLY_BACK]),
+        spikes=int(counts[FrameStatus.SPIKE]),
+        outside_scan=int(source.scan_map.outside.size),
+        duplicates=int(slots.duplicates.size),
+        unreadable=slots.n_unreadable,
+        restarts=slots.restarts,
+        first_number=slots.first_sequence,
+    )
 
-    n_missing: int
-    n_duplicate: int
-    n_unreadable: int
-    n_backward: int
-    first_number: int | None
-    first_gap: int | None
 
+def frame_flags(counts: FrameCounts) -> tuple[Flag, ...]:
+    """Return a flag for everything that is not as it should be; none for a good acquisition.
 
-def check_sequence(numbers: NDArray[np.int64]) -> SequenceCheck:
-    """Compare the frame numbers with a count without holes.
-
-    Parameters
-    ----------
-    numbers : ndarray
-        (n_frames,) numbers as they stand in the headers, -1 where a header is damaged.
+    Fly-back columns and lead-in frames are as they should be.
     """
-    readable = numbers[numbers >= 0]
-    if readable.size == 0:
-        return SequenceCheck(0, 0, int(numbers.size), 0, None, None)
-    n_unreadable = int(numbers.size - readable.size)
-    unique = np.unique(readable)
-    span = int(unique[-1] - unique[0]) + 1
-    steps = np.diff(readable)
-    jumps = np.flatnonzero(np.diff(numbers) != 1)
-    return SequenceCheck(
-        n_missing=max(0, span - int(unique.size) - n_unreadable),
-        n_duplicate=int(readable.size - unique.size),
-        n_unreadable=n_unreadable,
-        n_backward=int(np.count_nonzero(steps < 0)),
-        first_number=int(readable[0]),
-        first_gap=int(jumps[0]) + 1 if jumps.size else None,
-    )
-
-
-def sequence_flags(check: SequenceCheck) -> tuple[Flag, ...]:
-    """Return a flag for frame numbers that are not a count without holes; none for a good sequence."""
-    if check.first_gap is None and check.n_unreadable == 0 and check.first_number == 1:
-        return ()
-    if check.first_gap is None and check.n_unreadable == 0:
-        message = f"the first frame is number {check.first_number}, not 1: earlier frames may be in another file"
-        return (Flag(name="sequence_start", value=check.first_number, limit=1, message=message),)
-    counts = (
-        f"{check.n_missing} missing, {check.n_duplicate} twice, {check.n_backward} backward, "
-        f"{check.n_unreadable} with a damaged header"
-    )
-    message = f"frame numbers are not contiguous ({counts}): positions behind frame {check.first_gap} may be displaced"
-    return (Flag(name="sequence_broken", value=counts, limit="contiguous", message=message),)
+    flags = []
+    if counts.missing:
+        message = f"{counts.missing} of {counts.positions} positions have no frame: they are marked and hold no counts"
+        flags.append(Flag(name="frames_missing", value=counts.missing, limit=0, message=message))
+    if counts.duplicates:
+        message = f"{counts.duplicates} frames have a number that came before: they are kept outside the scan"
+        flags.append(Flag(name="frames_twice", value=counts.duplicates, limit=0, message=message))
+    if counts.unreadable:
+        message = f"{counts.unreadable} frames have no readable number and were placed by their neighbours"
+        flags.append(Flag(name="headers_unreadable", value=counts.unreadable, limit=0, message=message))
+    if counts.restarts:
+        places = ", ".join(str(place + 1) for place in counts.restarts[:3])
+        message = f"the numbering begins again at frame {places}: there is more than one acquisition in the file"
+        flags.append(Flag(name="numbering_restarts", value=len(counts.restarts), limit=0, message=message))
+    if counts.first_number not in (None, 1):
+        message = f"the first frame is number {counts.first_number}, not 1: earlier frames may be in another file"
+        flags.append(Flag(name="sequence_start", value=counts.first_number, limit=1, message=message))
+    if counts.spikes:
+        message = f"{counts.spikes} frames were exposed for longer than the others: they are marked as spikes"
+        flags.append(Flag(name="exposure_spikes", value=counts.spikes, limit=0, message=message))
+    return tuple(flags)

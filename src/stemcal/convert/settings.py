@@ -25,10 +25,29 @@ class ConvertSettings(Settings):
         description="inner edge of the annular dark field, in radii of the bright disk: clear of its blurred edge; the "
         "outer edge is that of the detector",
     )
+    high_angle_dark_field_inner_radii: float = Field(
+        default=3.0,
+        ge=1,
+        description="inner edge of the high-angle annular dark field, in radii of the bright disk: beyond the first "
+        "Bragg disks, where scattering is mostly by atomic number",
+    )
+    chip_gap_px: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="pixels between the chips of a 2 x 2 detector that are put into the frames, never valid: 0 for "
+        "none, 3 for ePSIC's cross (512 becomes 515)",
+    )
+    bin_detector_px: int = Field(
+        default=1, ge=1, description="also write the frames summed over so many detector pixels along either axis"
+    )
+    bin_scan_positions: int = Field(
+        default=1, ge=1, description="also write the frames summed over so many scan positions along either axis"
+    )
     mask_file: str | None = Field(
         default=None,
-        description="detector mask: .npy or HDF5 with one boolean image, of the frame's shape and in RosettaSciIO's "
-        "row order",
+        description="detector mask: .npy or HDF5 with one boolean image, of the frame's shape with or without the gap "
+        "between the chips, and in RosettaSciIO's row order",
     )
     mask_true_is_bad: bool = Field(
         default=True, description="what True means in mask_file: a bad pixel (ePSIC's masks) or, if false, a good one"

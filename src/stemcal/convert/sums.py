@@ -2,110 +2,93 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemcal.convert.detectors import Apertures
+from stemcal.convert.preview import PreviewPlan
 from stemcal.formats.extras import Sum
-from stemcal.frames.plan import Block
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
-_LARGEST = {np.dtype(f"u{size}"): 2 ** (8 * size) - 1 for size in (1, 2, 4, 8)}
+Image = NDArray[np.uint64]
+
+IMAGES = {
+    "total_counts": "sum over the valid pixels",
+    "max_count": "largest count of a valid pixel",
+    "saturated_pixels": "valid pixels at the ceiling of their counter",
+    "bright_field": "virtual bright field detector",
+    "annular_bright_field": "virtual annular bright field detector",
+    "annular_dark_field": "virtual annular dark field detector",
+    "high_angle_dark_field": "virtual high-angle annular dark field detector",
+}
+"""One value per position; the virtual detectors only where a bright disk was found."""
 
 
 @dataclass(frozen=True)
-class BlockSums:
-    """Sums of one block of frames.
+class Patterns:
+    """Sums over some frames, each (det_row, det_col).
 
     Attributes
     ----------
     total, maximum : ndarray of uint64
-        (det_row, det_col).
+        Counts.
     squares_low, squares_high : ndarray of uint64
-        (det_row, det_col) sum of squares = low + 2^32 high: 64 bits do not hold a saturated 24-bit pixel over a scan.
-    images : dict of str to ndarray
-        One value per frame, (n,) uint64.
+        Sum of squares = low + 2^32 high: 64 bits do not hold a saturated 24-bit pixel over a scan.
     """
 
-    total: NDArray[np.uint64]
-    maximum: NDArray[np.uint64]
-    squares_low: NDArray[np.uint64]
-    squares_high: NDArray[np.uint64]
-    images: dict[str, NDArray[np.uint64]]
+    total: Image
+    maximum: Image
+    squares_low: Image
+    squares_high: Image
 
 
-def reduce_block(frames: NDArray[Any], apertures: Apertures | None, valid: NDArray[np.bool_] | None) -> BlockSums:
-    """Add up one block of frames.
+@dataclass(frozen=True)
+class BlockSums:
+    """What one block of frames adds.
+
+    Attributes
+    ----------
+    patterns : Patterns or None
+        Over the frames that count, None if none does.
+    images : dict of str to ndarray
+        (n,) uint64 per frame of the block.
+    preview : dict of int to ndarray
+        Flat cell of the preview -> (det_row, det_col) binned sum.
+    saturated : ndarray or None
+        (det_row, det_col) frames in which a pixel is at its ceiling, None if there is none.
+    """
+
+    patterns: Patterns | None
+    images: dict[str, Image]
+    preview: dict[int, Image] = field(default_factory=dict)
+    saturated: Image | None = None
+
+
+def reduce_frames(frames: NDArray[Any]) -> Patterns:
+    """Add up frames of any unsigned type in plain NumPy.
 
     Parameters
     ----------
     frames : ndarray of unsigned integers
-        (n, det_row, det_col), at least one frame.
-    apertures : Apertures or None
-        Pixels of the virtual detectors; without them there is no bright or dark field.
-    valid : ndarray of bool or None
-        (det_row, det_col); invalid pixels count in the patterns but not in the images. None means all are valid.
+        (n, det_row, det_col), n >= 1, counts below 2^32.
     """
-    maximum = frames.max(axis=0)
-    peak = int(maximum.max())
-    total = frames.sum(axis=0, dtype=_holding(peak * len(frames), frames.dtype)).astype(np.uint64)
-    low, high = _squares(frames, peak)
-    counted = frames if valid is None else frames * valid
-    return BlockSums(total, maximum.astype(np.uint64), low, high, _images(counted, peak, apertures))
-
-
-def _holding(largest: int, at_least: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the smallest unsigned type, not below ``at_least``, that holds ``largest``: narrow sums are quick ones."""
-    types = [kind for kind in _LARGEST if kind.itemsize >= at_least.itemsize]
-    return next((kind for kind in types if largest <= _LARGEST[kind]), types[-1])
-
-
-def _squares(frames: NDArray[Any], peak: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the sum of squares over the block as (low, high), frame by frame so that each stays in the cache."""
-    shape = frames.shape[1:]
-    low, high = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
-    wide = _holding(peak * peak * len(frames), frames.dtype)
-    square, running = np.empty(shape, wide), np.zeros(shape, wide)
-    fits = peak * peak * len(frames) <= _LARGEST[wide]
+    total = frames.sum(axis=0, dtype=np.uint64)
+    low, high = np.zeros_like(total), np.zeros_like(total)
+    square = np.empty_like(total)
     for frame in frames:
         np.copyto(square, frame)
         np.multiply(square, square, out=square)
-        if fits:
-            np.add(running, square, out=running)
-        else:
-            low += square & _LOW
-            high += square >> _HIGH
-    if fits:
-        exact = running.astype(np.uint64)
-        low, high = exact & _LOW, exact >> _HIGH
-    return low, high
+        low += square & _LOW
+        high += square >> _HIGH
+    return Patterns(total, frames.max(axis=0).astype(np.uint64), low, high)
 
 
-def _images(frames: NDArray[Any], peak: int, apertures: Apertures | None) -> dict[str, NDArray[np.uint64]]:
-    n, n_rows, n_cols = frames.shape
-    by_row = frames.sum(axis=2, dtype=_holding(peak * n_cols, frames.dtype)).astype(np.uint64)
-    by_col = frames.sum(axis=1, dtype=_holding(peak * n_rows, frames.dtype)).astype(np.uint64)
-    total = by_row.sum(axis=1)
-    images = {
-        "total_counts": total,
-        "moment_row": by_row @ np.arange(n_rows, dtype=np.uint64),
-        "moment_col": by_col @ np.arange(n_cols, dtype=np.uint64),
-    }
-    if apertures is not None:
-        flat = frames.reshape(n, n_rows * n_cols)
-        images["bright_field"] = _pick(flat, apertures.bright_field)
-        images["annular_bright_field"] = _pick(flat, apertures.annular_bright_field)
-        images["annular_dark_field"] = total - _pick(flat, apertures.inside_dark_field)
-    return images
-
-
-def _pick(flat: NDArray[Any], pixels: NDArray[np.intp]) -> NDArray[np.uint64]:
-    """Sum the given pixels of each frame; one frame at a time, because the copy of a block would be a block."""
-    return np.array([frame[pixels].sum(dtype=np.uint64) for frame in flat], np.uint64)
+def split_squares(squares: Image) -> tuple[Image, Image]:
+    """Return sums of squares as (low, high), see `Patterns`."""
+    return squares & _LOW, squares >> _HIGH
 
 
 class ScanSums:
@@ -113,35 +96,54 @@ class ScanSums:
 
     Parameters
     ----------
-    scan_shape : tuple of int
-        (scan_row, scan_col).
-    frame_shape : tuple of int
-        (det_row, det_col).
+    preview : PreviewPlan
+        How the preview is binned; it knows the shapes.
     """
 
-    def __init__(self, scan_shape: tuple[int, int], frame_shape: tuple[int, int]) -> None:
-        self.scan_shape = scan_shape
-        self.n_frames = scan_shape[0] * scan_shape[1]
-        self.total = np.zeros(frame_shape, np.uint64)
-        self.maximum = np.zeros(frame_shape, np.uint64)
-        self._squares_low = np.zeros(frame_shape, np.uint64)
-        self._squares_high = np.zeros(frame_shape, np.uint64)
-        self.images: dict[str, NDArray[np.uint64]] = {}
+    def __init__(self, preview: PreviewPlan) -> None:
+        self.scan_shape, self.frame_shape = preview.scan_shape, preview.frame_shape
+        self.n_positions = self.scan_shape[0] * self.scan_shape[1]
+        self.n_counted = 0
+        self.total = np.zeros(self.frame_shape, np.uint64)
+        self.maximum = np.zeros(self.frame_shape, np.uint64)
+        self.saturated = np.zeros(self.frame_shape, np.uint64)
+        self._squares_low = np.zeros(self.frame_shape, np.uint64)
+        self._squares_high = np.zeros(self.frame_shape, np.uint64)
+        self.images: dict[str, Image] = {}
+        self.preview_plan = preview
+        self._preview = np.zeros((preview.cells[0] * preview.cells[1], *preview.bins), np.uint64)
 
-    def add(self, block: Block, sums: BlockSums) -> None:
-        """Add the sums of ``block``; the order of the blocks does not matter."""
-        self.total += sums.total
-        np.maximum(self.maximum, sums.maximum, out=self.maximum)
-        self._squares_low += sums.squares_low
-        self._squares_high += sums.squares_high
+    def add(self, positions: NDArray[np.int64], n_counted: int, sums: BlockSums) -> None:
+        """Add the sums of a block; the order of the blocks does not matter.
+
+        Parameters
+        ----------
+        positions : ndarray of int64
+            (n,) scan position of each frame of the block, -1 for frames outside the scan.
+        n_counted : int
+            Frames that are in the patterns.
+        sums : BlockSums
+            Of the block.
+        """
+        if sums.patterns is not None:
+            self.n_counted += n_counted
+            self.total += sums.patterns.total
+            np.maximum(self.maximum, sums.patterns.maximum, out=self.maximum)
+            self._squares_low += sums.patterns.squares_low
+            self._squares_high += sums.patterns.squares_high
+        if sums.saturated is not None:
+            self.saturated += sums.saturated
+        for cell, pattern in sums.preview.items():
+            self._preview[cell] += pattern
+        placed = positions >= 0
         for name, values in sums.images.items():
             if name not in self.images:
-                self.images[name] = np.zeros(self.n_frames, np.uint64)
-            self.images[name][block.start : block.stop] = values
+                self.images[name] = np.zeros(self.n_positions, np.uint64)
+            self.images[name][positions[placed]] = values[placed]
 
     def mean(self) -> NDArray[np.float64]:
         """Return the mean pattern, (det_row, det_col) counts per frame."""
-        return self.total / self.n_frames
+        return self.total / max(self.n_counted, 1)
 
     def variance(self) -> NDArray[np.float64]:
         """Return the variance over the scan of each pixel, (det_row, det_col) counts^2, divided by n, not n - 1.
@@ -149,37 +151,43 @@ class ScanSums:
         The difference n sum(x^2) - sum(x)^2 is taken in integers of any length: in floating point it would lose the
         variance of a bright pixel.
         """
+        n = max(self.n_counted, 1)
         variance = np.empty(self.total.shape)
         rows = zip(variance, self.total, self._squares_low, self._squares_high, strict=True)
         for out, total, low, high in rows:
             squares = low.astype(object) + high.astype(object) * 2**32
-            exact = self.n_frames * squares - total.astype(object) ** 2
-            out[:] = exact / self.n_frames**2
+            exact = n * squares - total.astype(object) ** 2
+            out[:] = exact / n**2
         return variance
 
     def centre_of_mass(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return (row, col) of the centre of mass per position, (n_frames,) each, NaN where there are no counts."""
+        """Return (row, col) of the centre of mass per position, (n_positions,) each, NaN where there are no counts."""
         total = self.images["total_counts"]
         empty = np.where(total == 0, np.nan, 1.0)
         safe = np.maximum(total, np.uint64(1))
         return self.images["moment_row"] / safe * empty, self.images["moment_col"] / safe * empty
 
     def as_sums(self) -> dict[str, Sum]:
-        """Return everything as it is stored: patterns (det_row, det_col) and images (scan_row, scan_col)."""
+        """Return everything as it is stored: patterns (det_row, det_col), images (scan_row, scan_col), the preview."""
         row, col = self.centre_of_mass()
+        com = "centre of mass over the valid pixels"
         sums = {
-            "sum_pattern": Sum(self.total, "count", "sum over the scan"),
-            "max_pattern": Sum(self.maximum, "count", "maximum over the scan"),
-            "mean_pattern": Sum(self.mean(), "count", "mean over the scan"),
-            "variance_pattern": Sum(self.variance(), "count^2", "population variance over the scan"),
-            "total_counts": Sum(self._image("total_counts"), "count", "sum over the valid pixels"),
-            "centre_of_mass_row": Sum(row.reshape(self.scan_shape), "px", "centre of mass over the valid pixels"),
-            "centre_of_mass_col": Sum(col.reshape(self.scan_shape), "px", "centre of mass over the valid pixels"),
+            "sum_pattern": Sum(self.total, "count", "sum over the frames that are ok"),
+            "max_pattern": Sum(self.maximum, "count", "maximum over the frames that are ok"),
+            "mean_pattern": Sum(self.mean(), "count", "mean over the frames that are ok"),
+            "variance_pattern": Sum(self.variance(), "count^2", "population variance over the frames that are ok"),
+            "saturated_pattern": Sum(self.saturated, "1", "frames in which the pixel is at the ceiling of its counter"),
+            "centre_of_mass_row": Sum(row.reshape(self.scan_shape), "px", com),
+            "centre_of_mass_col": Sum(col.reshape(self.scan_shape), "px", com),
         }
-        for name in ("bright_field", "annular_bright_field", "annular_dark_field"):
+        for name, description in IMAGES.items():
             if name in self.images:
-                sums[name] = Sum(self._image(name), "count", f"virtual {name.replace('_', ' ')} detector")
-        return sums
+                unit = "1" if name == "saturated_pixels" else "count"
+                sums[name] = Sum(self.images[name].reshape(self.scan_shape), unit, description)
+        return sums | self._preview_sum()
 
-    def _image(self, name: str) -> NDArray[np.uint64]:
-        return self.images[name].reshape(self.scan_shape)
+    def _preview_sum(self) -> dict[str, Sum]:
+        plan = self.preview_plan
+        cell, pixels = plan.positions_per_cell, plan.pixels_per_bin
+        words = f"frames that are ok, summed over {cell} x {cell} positions and {pixels} x {pixels} pixels"
+        return {"preview": Sum(self._preview.reshape(*plan.cells, *plan.bins), "count", words)}

@@ -166,7 +166,7 @@ def unpack(source: Bytes, begin: int, end: int, block: int, planes: Bytes, eleme
         count = min(block, whole - here)
         if end - place < _LENGTH_BYTES:
             return -1
-        length = 0
+        length: Any = np.int64(0)
         for index in range(_LENGTH_BYTES):
             length = (length << 8) | np.int64(source[place + index])
         place += _LENGTH_BYTES
@@ -303,7 +303,7 @@ def decode(source: Bytes, begin: int, end: int, target: Bytes, size: int) -> Any
 
 
 @njit(nogil=True, cache=True)
-def _read_length(source: Bytes, here: int, end: int, length: int) -> Any:
+def _read_length(source: Bytes, here: int, end: int, length: Any) -> Any:
     """Return where reading goes on and the length; a length that has no end is larger than any block."""
     if length < _NIBBLE:
         return here, length

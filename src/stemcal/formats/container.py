@@ -2,9 +2,11 @@
 
 ``/Experiments/<name>/data`` has the axes (scan_row, scan_col, det_row, det_col) and opens in
 ``hyperspy.api.load(path, reader="hspy")``; ``/Experiments/<name>/stemcal`` beside it holds, each described by its
-attributes: ``frame_status`` and ``sequence_number`` (scan_row, scan_col), ``valid`` (det_row, det_col), ``sums/...``,
-``first_header``, ``hdr``, ``microscope`` (attributes with the unit in the name), ``microscope_file`` (the microscope's
-own keys), ``identity`` and ``parameter`` (canonical JSON).
+attributes: ``frame_status``, ``sequence_number``, ``exposure_ns`` and ``time_ns`` (scan_row, scan_col), ``valid``,
+``dead`` and ``hot`` (det_row, det_col), ``sums/...``, ``first_header``, ``hdr``, ``microscope`` (attributes with the
+unit in the name), ``microscope_file`` and ``microscope_units`` (the microscope's own keys), ``identity`` and
+``parameter`` (canonical JSON). Frames that have no scan position are in ``outside_scan`` (n, det_row, det_col). A
+position without a frame has no chunk: it reads as zeros, and ``frame_status`` says that it is missing.
 
 Equal inputs give equal bytes: no times are tracked, and everything is written in a fixed order by one writer.
 """
@@ -30,8 +32,8 @@ from stemcal.formats.hdf5 import abandon, named_errors
 from stemcal.formats.hspy import Axis, begin_signal
 from stemcal.records.atomic import atomic_path
 
-_METADATA_BYTES_PER_FRAME = 64
-"""Chunk index, frame status and sequence number, with a margin."""
+_METADATA_BYTES_PER_FRAME = 96
+"""Chunk index, frame status, number, exposure and time, with a margin."""
 _METADATA_BYTES = 2**21
 """Headers, texts and the mask, with a margin."""
 _CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL}
@@ -52,12 +54,18 @@ class Layout:
         One per dimension.
     dtype : dtype
         Type of the counts; stored little-endian.
+    n_missing : int
+        Positions that get no frame.
+    n_outside : int
+        Frames that have no position.
     """
 
     name: str
     shape: tuple[int, int, int, int]
     axes: tuple[Axis, Axis, Axis, Axis]
     dtype: np.dtype[Any]
+    n_missing: int = 0
+    n_outside: int = 0
 
     @property
     def n_frames(self) -> int:
@@ -66,7 +74,7 @@ class Layout:
 
 
 class ContainerWriter:
-    """Writes one container: frames in raster order, then the extras. Only one thread may use it.
+    """Writes one container: frames in any order, then the extras. Only one thread may use it.
 
     Parameters
     ----------
@@ -85,22 +93,40 @@ class ContainerWriter:
             # "v110" and not "latest": the index of the chunks stays the same whatever HDF5 is installed
             self._file = h5py.File(path, "w", libver=("v110", "v110"))
         self._group = begin_signal(self._file, layout.shape, layout.axes, 2, title=layout.name)
-        self._data = self._group.create_dataset(
-            "data",
-            shape=layout.shape,
-            dtype=layout.dtype.newbyteorder("<"),
-            chunks=(1, 1, *layout.shape[2:]),
-            **bitshuffle.filter_options(),
-        )
-        self._next = 0
+        self._data = self._frames(self._group, "data", layout.shape)
+        self._ours = self._group.create_group("stemcal")
+        self._outside: h5py.Dataset | None = None
+        if layout.n_outside:
+            self._outside = self._frames(self._ours, "outside_scan", (layout.n_outside, *layout.shape[2:]))
+            self._outside.attrs["description"] = "frames without a scan position, in the order of the file"
+        self._n_written = 0
+        self._n_outside = 0
 
-    def append(self, chunks: Iterable[bytes]) -> None:
-        """Write the next frames, each as the bytes that `bitshuffle.compress` returned for it."""
+    def _frames(self, group: h5py.Group, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+        chunk = (*[1] * (len(shape) - 2), *shape[-2:])
+        dtype = self._layout.dtype.newbyteorder("<")
+        return group.create_dataset(name, shape=shape, dtype=dtype, chunks=chunk, **bitshuffle.filter_options())
+
+    def put(self, positions: Iterable[int], chunks: Iterable[bytes]) -> None:
+        """Write frames, each as the bytes that `bitshuffle.compress` returned for it.
+
+        Parameters
+        ----------
+        positions : iterable of int
+            Flat scan position of each frame; negative ones go to ``outside_scan`` one behind the other.
+        chunks : iterable of bytes
+            As many.
+        """
         with named_errors(self._final):
-            for chunk in chunks:
-                row, col = divmod(self._next, self._layout.shape[1])
-                self._data.id.write_direct_chunk((row, col, 0, 0), chunk)
-                self._next += 1
+            for position, chunk in zip(positions, chunks, strict=True):
+                if position >= 0:
+                    row, col = divmod(int(position), self._layout.shape[1])
+                    self._data.id.write_direct_chunk((row, col, 0, 0), chunk)
+                    self._n_written += 1
+                else:
+                    assert self._outside is not None
+                    self._outside.id.write_direct_chunk((self._n_outside, 0, 0), chunk)
+                    self._n_outside += 1
 
     def finish(self, extras: Extras) -> None:
         """Write what stands beside the frames.
@@ -110,12 +136,14 @@ class ContainerWriter:
         ValueError
             If not every frame has been written.
         """
-        expected = self._layout.n_frames
-        if self._next != expected:
-            raise ValueError(f"{self._next} frames were written but the scan has {expected}: write them all first")
+        expected = (self._layout.n_frames - self._layout.n_missing, self._layout.n_outside)
+        written = (self._n_written, self._n_outside)
+        if written != expected:
+            message = f"{written} frames (in the scan, outside) were written but there are {expected}"
+            raise ValueError(f"{message}: write them all first")
         with named_errors(self._final):
             self._check_space(extras)
-            write_extras(self._group.create_group("stemcal"), extras, self._layout.shape)
+            write_extras(self._ours, extras, self._layout.shape)
             self._file.flush()
 
     def _check_space(self, extras: Extras) -> None:

@@ -46,11 +46,16 @@ class Extras:
     valid: NDArray[np.bool_] | None = None
     frame_status: NDArray[np.uint8] | None = None
     sequence_number: NDArray[np.int64] | None = None
+    exposure_ns: NDArray[np.int64] | None = None
+    time_ns: NDArray[np.int64] | None = None
+    dead: NDArray[np.bool_] | None = None
+    hot: NDArray[np.bool_] | None = None
     sums: Mapping[str, Sum] = field(default_factory=dict)
     first_header: str | None = None
     hdr: str | None = None
     microscope: Microscope | None = None
     microscope_file: Mapping[str, Any] = field(default_factory=dict)
+    microscope_units: Mapping[str, str] = field(default_factory=dict)
     acquired_at: str | None = None
     identity: Mapping[str, int | float | str | None] = field(default_factory=dict)
     parameter: str | None = None
@@ -77,6 +82,10 @@ def read_extras(path: Path, group: h5py.Group) -> Extras:
         valid=_array(ours, "valid"),
         frame_status=_flat(ours, "frame_status"),
         sequence_number=_flat(ours, "sequence_number"),
+        exposure_ns=_flat(ours, "exposure_ns"),
+        time_ns=_flat(ours, "time_ns"),
+        dead=_array(ours, "dead"),
+        hot=_array(ours, "hot"),
         sums={name: _sum(ours["sums"][name]) for name in ours.get("sums", ())},
         first_header=_text(ours, "first_header"),
         hdr=_text(ours, "hdr"),
@@ -104,14 +113,19 @@ def write_extras(group: h5py.Group, extras: Extras, shape: tuple[int, ...]) -> N
         group.attrs[name] = value
     if extras.acquired_at is not None:
         group.attrs["acquired_at"] = extras.acquired_at
-    if extras.valid is not None:
-        _write_array(group, "valid", extras.valid, "detector pixels, True = valid")
-    if extras.frame_status is not None:
-        meaning = ", ".join(f"{status.value} {status.name.lower().replace('_', '-')}" for status in FrameStatus)
-        _write_array(group, "frame_status", extras.frame_status.reshape(shape[:2]), meaning)
-    if extras.sequence_number is not None:
-        numbers = extras.sequence_number.reshape(shape[:2])
-        _write_array(group, "sequence_number", numbers, "the detector's own count of frames")
+    for name, pixels in (("valid", extras.valid), ("dead", extras.dead), ("hot", extras.hot)):
+        if pixels is not None:
+            _write_array(group, name, pixels, f"detector pixels, True = {name}")
+    statuses = ", ".join(f"{status.value} {status.name.lower().replace('_', '-')}" for status in FrameStatus)
+    per_position = (
+        ("frame_status", extras.frame_status, statuses),
+        ("sequence_number", extras.sequence_number, "the detector's own count of frames, -1 where unknown"),
+        ("exposure_ns", extras.exposure_ns, "exposure, -1 where unknown"),
+        ("time_ns", extras.time_ns, "time stamp, ns since 1970, -1 where unknown"),
+    )
+    for name, values, meaning in per_position:
+        if values is not None:
+            _write_array(group, name, values.reshape(shape[:2]), meaning)
     sums = group.create_group("sums")
     for name, reduction in extras.sums.items():
         _write_array(sums, name, reduction.values, reduction.description).attrs["unit"] = reduction.unit
@@ -123,6 +137,7 @@ def write_extras(group: h5py.Group, extras: Extras, shape: tuple[int, ...]) -> N
     if extras.microscope is not None:
         _write_attributes(group.create_group("microscope"), extras.microscope.model_dump(exclude_none=True))
     _write_attributes(group.create_group("microscope_file"), extras.microscope_file)
+    _write_attributes(group.create_group("microscope_units"), extras.microscope_units)
 
 
 def _write_attributes(group: h5py.Group, values: Mapping[str, Any]) -> None:

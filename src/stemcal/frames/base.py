@@ -100,6 +100,13 @@ def check_counts(path: Path, dtype: np.dtype[Any]) -> None:
         raise DataError(path, f"holds pixels of type {dtype}, which are no counts", remedy)
 
 
+def uncertain_scan(path: Path, n_frames: int) -> DataError:
+    """Return the error for frames that are one line only because nobody knows the shape of their scan."""
+    problem = f"holds {n_frames} frames whose scan shape is not certain"
+    remedy = "see the candidates in the record of convert, and state the shape with --scan-shape ROWS,COLS or in "
+    return DataError(path, problem, f"{remedy}session.yaml")
+
+
 def given_shape(
     path: Path, n_frames: int, scan_shape: tuple[int, int] | None, stored: tuple[int, int]
 ) -> tuple[int, int]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
-from stemcal.formats.extras import Extras, read_extras
-from stemcal.frames.base import BaseSource, Identity, check_counts, given_shape, stack_shape
+from stemcal.formats.extras import Extras, FrameStatus, read_extras
+from stemcal.frames.base import BaseSource, Identity, check_counts, given_shape, stack_shape, uncertain_scan
 from stemcal.frames.hdf5_axes import read_microscope
 from stemcal.frames.hdf5_stack import check_written, find_stack
 
@@ -61,6 +61,8 @@ class Hdf5Source(BaseSource):
         check_counts(path, self._data.dtype)
         extras = read_extras(path, found.group)
         n_frames = self._stored[0] * self._stored[1]
+        if scan_shape is None and not extras.attributes.get("scan_certain", True):
+            raise uncertain_scan(path, n_frames)
         super().__init__(
             path,
             given_shape(path, n_frames, scan_shape, self._stored),
@@ -71,8 +73,9 @@ class Hdf5Source(BaseSource):
             microscope=extras.microscope or read_microscope(found.group),
             acquired_at=extras.acquired_at,
         )
-        self._direct = _one_frame_chunks(self._data) and bitshuffle.functions() is not None
-        self._check_complete()
+        self._direct = _one_frame_chunks(self._data)
+        self._missing = self.frame_status == FrameStatus.MISSING
+        check_written(path, self._data, n_missing=int(np.count_nonzero(self._missing)))
         self.identity = self._identify(extras)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -82,7 +85,10 @@ class Hdf5Source(BaseSource):
             frames = np.empty((stop - start, *self.frame_shape), self.dtype)
             if self._direct:
                 for place in range(start, stop):
-                    self._decompress(place, frames[place - start])
+                    if self._missing[place]:
+                        frames[place - start] = 0
+                    else:
+                        self._decompress(place, frames[place - start])
             else:
                 self._read_lines(start, stop, frames)
         return frames
@@ -93,13 +99,6 @@ class Hdf5Source(BaseSource):
             bitshuffle.decompress(chunk, out)
         except ValueError as error:
             raise DataError(self.path, f"frame {place} is damaged ({error})", "convert the raw file again") from error
-
-    def _check_complete(self) -> None:
-        """HDF5 reads a chunk that was never written as zeros: a killed conversion would look finished."""
-        n_stored = self._data.id.get_num_chunks() if self._direct else self.n_frames
-        if n_stored != self.n_frames:
-            raise DataError(self.path, f"holds {n_stored} of {self.n_frames} frames", "convert the raw file again")
-        check_written(self.path, self._data)
 
     def _read_lines(self, start: int, stop: int, frames: NDArray[Any]) -> None:
         """Read whole stretches of scan lines, the largest hyperslabs a range of frames consists of."""

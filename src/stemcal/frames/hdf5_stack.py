@@ -56,8 +56,10 @@ def find_stack(path: Path, file: h5py.File) -> Found:
     raise DataError(path, f"holds no stack of frames but {held}", _REMEDY)
 
 
-def check_written(path: Path, data: h5py.Dataset) -> None:
+def check_written(path: Path, data: h5py.Dataset, n_missing: int = 0) -> None:
     """Refuse a data set of which a part was never written or is gone.
+
+    ``n_missing`` chunks may be: the file itself says that there are no frames for them.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def check_written(path: Path, data: h5py.Dataset) -> None:
         return
     remedy = "write the file again: whoever wrote it did not finish"
     if data.chunks is not None:
-        expected = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
+        expected = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True)) - n_missing
         written = data.id.get_num_chunks()
         if written != expected:
             raise DataError(path, f"holds {written} of {expected} chunks of {data.name}", remedy)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.errors import DataError
-from stemcal.frames.base import Identity
+from stemcal.frames.base import Identity, uncertain_scan
 from stemcal.frames.empad import EmpadSource
 from stemcal.frames.hdf5 import Hdf5Source
 from stemcal.frames.mib import MibSource
@@ -75,6 +75,15 @@ def open_source(path: Path, *, scan_shape: tuple[int, int] | None = None) -> Fra
     return opener(path, scan_shape)
 
 
+def _open_mib(path: Path, scan_shape: tuple[int, int] | None) -> MibSource:
+    """Open an acquisition for a step, which needs to know where its frames belong."""
+    source = MibSource(path, scan_shape)
+    if not source.scan.certain:
+        source.close()
+        raise uncertain_scan(path, source.n_frames)
+    return source
+
+
 _REMEDY = "give a .mib, .hdf5, .hspy, .npy, EMPAD .xml or py4DSTEM .h5 file"
 _BY_SUFFIX: dict[str, Callable[[Path, tuple[int, int] | None], FrameSource]] = {
     ".npy": NpySource,
@@ -83,14 +92,14 @@ _BY_SUFFIX: dict[str, Callable[[Path, tuple[int, int] | None], FrameSource]] = {
     ".hspy": Hdf5Source,
     ".emd": Hdf5Source,
     ".nxs": Hdf5Source,
-    ".mib": MibSource,
+    ".mib": _open_mib,
     ".xml": EmpadSource,
     ".raw": EmpadSource,
 }
 _BY_CONTENT: tuple[tuple[bytes, Callable[[Path, tuple[int, int] | None], FrameSource]], ...] = (
     (b"\x89HDF\r\n\x1a\n", Hdf5Source),
     (b"\x93NUMPY", NpySource),
-    (b"MQ1,", MibSource),
+    (b"MQ1,", _open_mib),
 )
 
 

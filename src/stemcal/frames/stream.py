@@ -60,8 +60,25 @@ def stream_blocks(
     """
     frame_bytes = source.frame_shape[0] * source.frame_shape[1] * source.dtype.itemsize
     plan = plan_blocks(source.n_frames, frame_bytes, block_bytes)
+
+    def work(block: Block) -> T:
+        return function(source.read(block.start, block.stop), block)
+
+    yield from stream_plan(plan, work, threads=threads, world=world, progress=progress)
+
+
+def stream_plan(
+    plan: tuple[Block, ...],
+    work: Callable[[Block], T],
+    *,
+    threads: int = 1,
+    world: World = SERIAL,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Block, T]]:
+    """Apply ``work`` to every block of ``plan``, for functions that read by themselves; else as `stream_blocks`."""
+    n_frames = plan[-1].stop if plan else 0
     share = [block for block in plan if owner(block, world.size) == world.rank]
-    results = _in_order(source, function, share, threads)
+    results = _in_order(work, share, threads)
     if world.rank != 0:
         _send_share(results, world)
         return
@@ -70,17 +87,11 @@ def stream_blocks(
         result = next(results) if source_rank == 0 else _receive(world, source_rank)
         yield block, result
         if progress is not None:
-            progress(block.stop, source.n_frames)
+            progress(block.stop, n_frames)
 
 
-def _in_order(
-    source: FrameSource, function: Callable[[NDArray[Any], Block], T], blocks: list[Block], threads: int
-) -> Iterator[T]:
+def _in_order(work: Callable[[Block], T], blocks: list[Block], threads: int) -> Iterator[T]:
     """Yield the result of each block in order, computed by a pool that stays a bounded number of blocks ahead."""
-
-    def work(block: Block) -> T:
-        return function(source.read(block.start, block.stop), block)
-
     if threads <= 1:
         yield from map(work, blocks)
         return

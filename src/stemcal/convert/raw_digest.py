@@ -1,0 +1,114 @@
+"""SHA-256 of the raw files, from the records that the pass reads anyway.
+
+A digest is made in file order, one byte after the other, so it has a thread of its own that follows the pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.errors import DataError
+from stemcal.formats.merlin.layout import MibLayout
+
+_WAITING = 2
+"""Blocks that may wait: enough that the pass does not, few enough that memory stays bounded."""
+_READ_BYTES = 2**22
+
+
+class RawDigest:
+    """The digests of an acquisition's files; a context manager.
+
+    Parameters
+    ----------
+    layouts : tuple of MibLayout
+        The files in the order of their frames.
+    """
+
+    def __init__(self, layouts: tuple[MibLayout, ...]) -> None:
+        self._layouts = layouts
+        self._lane = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+        self._digests = [hashlib.sha256() for _ in layouts]
+        self._file = 0
+        self._frames = 0
+
+    def add(self, records: NDArray[np.uint8]) -> None:
+        """Take the next records in file order, (n, stride_bytes)."""
+        self._submit(self._lane.submit(self._add, records))
+
+    def read_all(self) -> None:
+        """Read the files once more instead: where several ranks share the pass, none of them sees every record."""
+        self._submit(self._lane.submit(self._read_all))
+
+    def finish(self) -> tuple[str, ...]:
+        """Return the digest of each file in hexadecimal, once every record has been taken.
+
+        Raises
+        ------
+        DataError
+            If a file has become shorter since it was opened.
+        """
+        while self._waiting:
+            self._waiting.popleft().result()
+        if self._file < len(self._layouts):
+            raise ValueError(f"{self._frames} frames of {self._layouts[self._file].path} were given: give them all")
+        return tuple(digest.hexdigest() for digest in self._digests)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lane.shutdown(cancel_futures=True)
+
+    def _submit(self, future: Future[None]) -> None:
+        self._waiting.append(future)
+        while len(self._waiting) > _WAITING:
+            self._waiting.popleft().result()
+
+    def _add(self, records: NDArray[np.uint8]) -> None:
+        while len(records):
+            layout = self._layouts[self._file]
+            taken = records[: layout.n_whole_frames - self._frames]
+            self._digests[self._file].update(taken.reshape(-1).data)
+            self._frames += len(taken)
+            records = records[len(taken) :]
+            if self._frames == layout.n_whole_frames:
+                self._end_file(layout)
+
+    def _end_file(self, layout: MibLayout) -> None:
+        self._update(self._file, layout, layout.n_whole_frames * layout.stride_bytes)
+        self._file, self._frames = self._file + 1, 0
+
+    def _read_all(self) -> None:
+        for index, layout in enumerate(self._layouts):
+            self._update(index, layout, 0)
+        self._file = len(self._layouts)
+
+    def _update(self, index: int, layout: MibLayout, start: int) -> None:
+        for piece in _pieces(layout, start):
+            self._digests[index].update(piece)
+
+
+def _pieces(layout: MibLayout, start: int) -> Iterable[bytes]:
+    """Yield the bytes of a file from ``start`` to the size that it had when it was opened."""
+    if start == layout.size_bytes:
+        return
+    with layout.path.open("rb") as file:
+        file.seek(start)
+        while start < layout.size_bytes:
+            piece = file.read(min(_READ_BYTES, layout.size_bytes - start))
+            if not piece:
+                problem = f"ends at byte {start}, it had {layout.size_bytes} when it was opened"
+                raise DataError(layout.path, problem, "wait until nobody writes to it and run again")
+            start += len(piece)
+            yield piece
