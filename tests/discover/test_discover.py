@@ -368,3 +368,86 @@ def test_a_session_yaml_of_another_encoding_is_refused(session: Path, add_scan: 
     (session / "session.yaml").write_bytes("roles: {}".encode("utf-16"))
     with pytest.raises(UsageError, match="is not UTF-8 text"):
         discover()
+
+
+def test_gain_references_are_bound_by_tension_shape_and_depth(add_scan: AddScan, discover: Discover) -> None:
+    add_scan("gain", minutes_ago=300)
+    add_scan("gain", minutes_ago=100, camera_length_m=0.9)
+    add_scan("gain", minutes_ago=61, voltage_kv=300.0)
+    add_scan("gain", minutes_ago=62, frame_px=16)
+    add_scan("sample", minutes_ago=60)
+    datasets = discover().datasets.values()
+    assert {one.stages for one in datasets if one.role == "gain"} == {("convert", "gain")}
+    (scan,) = (one for one in datasets if one.role == "sample")
+    assert [candidate.split("/")[-1] for candidate in scan.gain_candidates] == ["20260301_102000", "20260301_070000"]
+    assert scan.gain_reason == "2 gain references at 200 kV, detector (8, 8), 12 bit, nearest in time first"
+    assert len(scan.source["gain"]) == 2  # type: ignore[arg-type]
+
+
+def test_a_gain_of_another_counter_depth_does_not_serve(session: Path, add_scan: AddScan, discover: Discover) -> None:
+    add_scan("gain", minutes_ago=70)
+    add_scan("sample", minutes_ago=60)
+    (gain,) = (one for one in discover().datasets.values() if one.role == "gain")
+    raw = session / gain.mib
+    raw.write_bytes(raw.read_bytes().replace(b",12,", b",24,"))
+    os.utime(raw, (NOW.timestamp() - 4000, NOW.timestamp() - 4000))
+    (scan,) = (one for one in discover().datasets.values() if one.role == "sample")
+    assert scan.gain_candidates == ()
+    assert scan.gain_reason == (
+        "no gain correction: no gain reference at 200 kV, detector (8, 8), 12 bit among 1 in this session"
+    )
+
+
+def test_session_yaml_pins_a_gain_reference(session: Path, add_scan: AddScan, discover: Discover) -> None:
+    add_scan("gain", minutes_ago=300)
+    add_scan("gain", minutes_ago=100)
+    add_scan("sample", minutes_ago=60)
+    add_scan("other", minutes_ago=50)
+    (session / "session.yaml").write_text(
+        "gain: {'Merlin/sample': 'Merlin/gain/20260301_070000', 'Merlin/other': 'Merlin/nowhere'}\n"
+    )
+    scans = {one.label.split("/")[0]: one for one in discover().datasets.values() if one.role == "sample"}
+    assert [one.split("/")[-1] for one in scans["sample"].gain_candidates] == ["20260301_070000"]
+    assert scans["sample"].gain_reason == "pinned in session.yaml"
+    assert scans["other"].gain_candidates == ()
+    assert scans["other"].gain_reason == (
+        "no gain correction: session.yaml pins 'Merlin/nowhere', which is no ready gain data set"
+    )
+
+
+def test_a_session_without_a_gain_reference_has_the_parameters_it_had(add_scan: AddScan, discover: Discover) -> None:
+    add_scan("Au_xgrating", minutes_ago=90)
+    add_scan("sample")
+    manifest = discover()
+    scan = next(one for one in manifest.datasets.values() if one.role == "sample")
+    assert (scan.gain_candidates, scan.gain_reason) == ((), None)
+    without = {key: value for key, value in scan.source.items() if key != "gain"}
+    for stage in ("convert", "calibration", "polar"):
+        assert parameter(stage, manifest.settings, scan.source) == parameter(stage, manifest.settings, without)
+    # the counter-test: with one, calibration and what stands on it change, and conversion does not
+    add_scan("gain", minutes_ago=80)
+    served = discover().datasets[scan.id]
+    for stage, same in (("convert", True), ("calibration", False), ("polar", False)):
+        texts = [parameter(stage, manifest.settings, one.source) for one in (scan, served)]
+        assert (texts[0] == texts[1]) is same
+
+
+def test_a_new_gain_reference_lifts_a_hold(session: Path, add_scan: AddScan, discover: Discover) -> None:
+    add_scan("Au_xgrating", minutes_ago=90)
+    add_scan("gain", minutes_ago=85)
+    add_scan("sample")
+    manifest = discover()
+    scan = next(one for one in manifest.datasets.values() if one.role == "sample")
+    text = parameter("calibration", manifest.settings, scan.source)
+    record = session / "processing" / f"{scan.id}_calibration.json"
+    failure = FailureRecord(
+        dataset="x", stage="calibration", category="data", message="no", parameter_sha256=digest(text)
+    )
+    write_record(failure_path(record), failure)
+    assert discover().datasets[scan.id].verdict == "held"
+    made = session / "processing" / f"{scan.gain_candidates[0]}_gain.json"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.write_text("{}")
+    later = failure_path(record).stat().st_mtime_ns + 10**9
+    os.utime(made, ns=(later, later))
+    assert discover().datasets[scan.id].verdict == "ready"

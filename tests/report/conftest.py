@@ -16,9 +16,10 @@ from stemcal.nmf.settings import NmfSettings
 from stemcal.phantoms.mixtures import write_scans
 from stemcal.records.atomic import write_record
 from stemcal.records.base import Flag, Provenance, Quality, Quantity, Verdict
-from stemcal.records.calibration import BoundEllipse, BoundPixelSize, CalibrationRecord, Candidate, Origin
+from stemcal.records.calibration import BoundEllipse, BoundGain, BoundPixelSize, CalibrationRecord, Candidate, Origin
 from stemcal.records.convert import ConvertRecord, ConvertResult, VirtualDetectors
 from stemcal.records.failure import FailureRecord
+from stemcal.records.gain import GainDose, GainPixels, GainRecord, GainResult
 from stemcal.records.gold import Centre, Ellipse, GoldRecord, GoldResult, PixelSize, ScaleSearch
 from stemcal.records.manifest import Dataset, FileVerdict, Manifest, RawIdentity, Role
 from stemcal.records.microscope import Microscope
@@ -38,6 +39,26 @@ def quality(verdict: Verdict = "pass", *messages: str) -> Quality:
     return Quality(verdict=verdict, flags=tuple(Flag(name="remark", message=message) for message in messages))
 
 
+GAIN = GainResult(
+    file="x_gain.hdf5",
+    file_sha256="0" * 64,
+    parity="separate",
+    parity_test=None,
+    n_frames=4000,
+    n_frames_total=4096,
+    counts_per_pixel=8000.0,
+    gain_spread=0.0412,
+    gain_noise=0.0112,
+    gain_noise_runs=0.0113,
+    dispersion=1.01,
+    n_resampling_blocks=16,
+    pixels=GainPixels(n_valid=263000, n_masked=2060, n_dead=30, n_hot=8, n_noisy=4),
+    dose=GainDose(
+        degree=1, coefficients=(2.0, 0.1, 0.0), least=1.9, greatest=2.1, structure_rms=0.004, largest_patch=0.02
+    ),
+)
+
+
 class Builder:
     """Writes one session below ``processing``."""
 
@@ -55,9 +76,10 @@ class Builder:
         reason: str = "complete",
         **more: object,
     ) -> Dataset:
-        folder = {"gold": "Au_xgrating", "vacuum": "vacuum"}.get(role, "sampleA")
+        folder = {"gold": "Au_xgrating", "vacuum": "vacuum", "gain": "gain"}.get(role, "sampleA")
         name = f"Merlin/{folder}/{stamp}/{stamp}"
-        stages = {"gold": ("convert", "gold"), "vacuum": ("convert",)}.get(role, ("convert", "calibration", "polar"))
+        short = {"gold": ("convert", "gold"), "gain": ("convert", "gain"), "vacuum": ("convert",)}
+        stages = short.get(role, ("convert", "calibration", "polar"))
         values = {
             "id": name,
             "label": f"{folder}/{stamp}",
@@ -182,7 +204,22 @@ class Builder:
         self.write(dataset, "gold", record)
         draw_profiles(self.processing / f"{dataset.id}_gold.png")
 
-    def calibration(self, dataset: Dataset) -> None:
+    def gain(self, dataset: Dataset, said: Quality | None = None, result: GainResult | None = GAIN) -> None:
+        record = GainRecord(
+            method="counts over dose",
+            inputs=(),
+            quality=said or quality(),
+            provenance=self.provenance("gain", dataset),
+            voltage_kv=200.0,
+            acquired_at=dataset.acquired_at,
+            frame_shape=(515, 515),
+            dtype="uint16",
+            result=result,
+        )
+        self.write(dataset, "gain", record)
+        draw_profiles(self.processing / f"{dataset.id}_gain.png")
+
+    def calibration(self, dataset: Dataset, gain: BoundGain | None = None) -> None:
         path = "../../Au_xgrating/20260301_100000/20260301_100000_gold.json"
         why = "the only reference at 200 kV and 0.2 m, 61 minutes apart"
         ellipse = Ellipse(ratio=q(1.0183, 0.0004, "1"), angle_deg=q(37.2, 0.6, "deg"), matrix=((1, 0), (0, 1)))
@@ -213,6 +250,7 @@ class Builder:
                 source="own",
                 why="measured on the bright disk",
             ),
+            gain=gain,
         )
         self.write(dataset, "calibration", record)
 

@@ -14,10 +14,13 @@ from PIL import Image
 
 from stemcal.errors import DataError
 from stemcal.records.atomic import read_record
+from stemcal.records.calibration import BoundGain
 from stemcal.records.session import SessionRecord
 from stemcal.report.page import headline
 from stemcal.report.pictures import picture, thumbnail, width_for
 from stemcal.report.run import run_report
+
+from .conftest import Builder, quality
 
 
 class Reader(HTMLParser):
@@ -171,3 +174,31 @@ def test_a_picture_keeps_its_proportions(hand_made) -> None:
     assert small.width == 200
     assert small.height == pytest.approx(large.height * 200 / large.width, abs=1)
     assert len(small.uri) < len(large.uri)
+
+
+def test_a_gain_reference_has_a_table_of_its_own(tmp_path: Path, reported) -> None:
+    session = Builder(tmp_path)
+    good, bad = (session.dataset(f"20260301_1000{second}0", role="gain") for second in (0, 1))
+    for gain in (good, bad):
+        session.convert(gain)
+    session.gain(good)
+    session.gain(bad, quality("fail", "the gain is known to 9 % only"), None)
+    scan = session.dataset("20260301_110100", gain_candidates=(good.id,), gain_reason="one gain reference")
+    session.convert(scan)
+    path = "../../gain/20260301_100000/20260301_100000_gain"
+    bound = BoundGain(source=f"{path}.json", file=f"{path}.hdf5", sha256="0", parity="separate", why="1 h earlier")
+    session.calibration(scan, bound)
+    record = run_report(session.manifest(), session.processing, source={})
+    assert [(one.verdict, one.gain_spread, one.n_faulty_pixels) for one in record.result.gains] == [
+        ("pass", 0.0412, 42),
+        ("fail", None, None),
+    ]
+    assert record.result.gains[0].serves == (scan.label,)
+    told = next(one for one in record.result.datasets if one.id == scan.id)
+    assert (told.gain_by, told.gain_reason) == (good.label, "1 h earlier")
+    page = Reader((session.processing / "session.html").read_text(encoding="utf-8"))
+    assert "Gain of the detector" in page.text
+    for words in ("4.1", "corrected apart", "the gain is known to 9 % only", "Gain of the detector's pixels"):
+        assert words in page.text
+    # the counter-test: a session without one says nothing of it
+    assert "Gain of the detector" not in reported[2].text

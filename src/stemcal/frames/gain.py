@@ -197,9 +197,10 @@ def acquisition_parity(source: FrameSource) -> NDArray[np.uint8]:
 
 
 def _sequence_numbers(source: FrameSource) -> NDArray[np.int64] | None:
-    if source.path.suffix.lower() not in {".hdf5", ".h5"}:
-        return None
-    file, group = open_experiment(source.path)
+    try:
+        file, group = open_experiment(source.path)
+    except DataError:
+        return None  # no container of ours: the source reads it, and nothing there counts its frames
     with file:
         numbers = read_extras(source.path, group).sequence_number
     return numbers if numbers is not None and len(numbers) == source.n_frames else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stemcal.errors import DataError
+from stemcal.formats.container import open_experiment
 from stemcal.frames.gain import Column, write_gain
 from stemcal.frames.ranks import SERIAL, World
 from stemcal.frames.source import FrameSource, open_source
@@ -84,7 +87,7 @@ def run_gain(
     DataError
         If the data cannot be read, or are not counts.
     """
-    with open_source(data, scan_shape=scan_shape) as frames:
+    with open_source(data, scan_shape=scan_shape or _line(data)) as frames:
         sums = accumulate(frames, settings.resampling_blocks, threads=threads, world=world, progress=progress)
         if sums is None:
             return GainRecord.model_validate(world.bcast(None))
@@ -111,6 +114,19 @@ def run_gain(
     write_record(paths.record, record)
     world.bcast(record.model_dump(by_alias=True))
     return record
+
+
+def _line(data: Path) -> tuple[int, int] | None:
+    """Return the shape of one line that holds all frames of a container, None for any other file.
+
+    A flat field has no scan: whether its shape could be decided when it was converted does not matter.
+    """
+    try:
+        file, group = open_experiment(data)
+    except DataError:
+        return None
+    with file:
+        return 1, math.prod(group["data"].shape[:-2])
 
 
 @dataclass(frozen=True)

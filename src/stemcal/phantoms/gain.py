@@ -100,3 +100,30 @@ def tilted_dose(frame_shape: tuple[int, int], counts: float, tilt: tuple[float, 
     """Return a plane of ``counts`` in the middle that rises by the parts ``tilt`` from there to the last row, col."""
     v, u = (np.linspace(-1.0, 1.0, size) for size in frame_shape)
     return np.asarray(counts * (1 + tilt[0] * v[:, None] + tilt[1] * u[None, :]))
+
+
+def thinned(
+    frames: NDArray[np.integer[Any]], gain: NDArray[np.float64], first: int, seed: int
+) -> NDArray[np.integer[Any]]:
+    """Return ``frames`` as a detector counts them whose pixels miss electrons at random.
+
+    Each electron is counted with a chance in proportion to the gain of its pixel (the best pixel counts all), so that
+    Poisson counts stay Poisson counts.
+
+    Parameters
+    ----------
+    frames : ndarray of integers
+        (n, det_row, det_col) electrons.
+    gain : ndarray
+        (2, det_row, det_col) response in even and odd frames.
+    first : int
+        Number of the first frame in its acquisition.
+    seed : int
+        A frame's random numbers depend on it and on the number of the frame alone.
+    """
+    chance = gain / gain.max()
+    counted = np.empty_like(frames)
+    for index, frame in enumerate(frames, start=first):
+        generator = np.random.default_rng((seed, index, 1))
+        counted[index - first] = generator.binomial(frame, chance[index % 2])
+    return counted

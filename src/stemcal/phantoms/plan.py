@@ -65,6 +65,14 @@ class SessionPlan(Record):
         scans = Recipe(7, (55.2, 71.9), descan_px=0.8, counts=1.2e4).scans()
         return cls(seed=seed, ring_width_px=0.9, camera=camera, detector=faulty_detector(128), scans=scans)
 
+    def with_gain(self, *, spread: float = 0.04, parity_spread: float = 0.0) -> SessionPlan:
+        """Return the plan with a detector whose pixels answer differently, and a flat field that shows it."""
+        gold = next(scan for scan in self.scans if scan.role == "gold")
+        recipe = Recipe(gold.scan_shape[0], gold.centre_px, descan_px=0.0, counts=gold.counts_per_frame / 2)
+        detector = self.detector.model_copy(update={"gain_spread": spread, "gain_parity_spread": parity_spread})
+        scans = (*self.scans, recipe.gain(self.camera.frame_shape))
+        return self.model_copy(update={"detector": detector, "scans": scans})
+
     def camera_of(self, scan: ScanPlan) -> CameraPlan:
         """Return the camera that takes ``scan``."""
         return scan.camera or self.camera

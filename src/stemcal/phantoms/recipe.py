@@ -32,6 +32,9 @@ _DESCAN_ROW = (0.0, 1.0, -0.3, 0.06, 0.03, -0.08)
 _DESCAN_COL = (0.0, 0.35, -0.8, 0.05, -0.06, 0.04)
 """Shape of the descan, polynomial of degree 2 in the order of `stemcal.optics.descan`."""
 
+_FLAT_COUNTS_PER_PIXEL = 3600.0
+"""In all frames of a flat field: the gain is then known to 1.7 %."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -87,6 +90,21 @@ class Recipe:
             blobs=(Blob(phase="Au", amount=1.0),),
             counts_per_frame=2 * self.counts,
             stage_um=(412.0, -57.5),
+        )
+
+    def gain(self, frame_shape: tuple[int, int]) -> ScanPlan:
+        """Return a flat field, as many frames as the gold, between gold and samples."""
+        pixels = frame_shape[0] * frame_shape[1]
+        return ScanPlan(
+            folder="gain",
+            timestamp="20250513_093627",
+            role="gain",
+            scan_shape=(self.scan_px, self.scan_px),
+            centre_px=self.centre_px,
+            descan_row_px=self._times_descan(0.0 for _ in _DESCAN_ROW),
+            descan_col_px=self._times_descan(0.0 for _ in _DESCAN_COL),
+            blobs=(),
+            counts_per_frame=_FLAT_COUNTS_PER_PIXEL * pixels / self.scan_px**2,
         )
 
     def sample(

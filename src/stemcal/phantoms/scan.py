@@ -67,6 +67,15 @@ class DetectorPlan(Record):
     dead_pixels: tuple[tuple[int, int], ...] = ()
     hot_pixels: tuple[tuple[int, int], ...] = ()
     hot_count: int = 400
+    gain_spread: float = Field(default=0.0, ge=0, lt=0.2, description="relative standard deviation of the pixels' gain")
+    gain_parity_spread: float = Field(
+        default=0.0, ge=0, lt=0.2, description="the same of half the difference between even and odd frames"
+    )
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all pixels answer alike."""
+        return self.gain_spread == 0 and self.gain_parity_spread == 0
 
 
 class ScanPlan(Record):
@@ -74,7 +83,7 @@ class ScanPlan(Record):
 
     folder: str
     timestamp: str = Field(pattern=r"^\d{8}_\d{6}$", description="local time of the start; taken as UTC")
-    role: Literal["gold", "sample"]
+    role: Literal["gold", "sample", "gain"]
     expected: Expected = "ready"
     damage: Damage | None = None
     scan_shape: tuple[int, int]

@@ -22,6 +22,7 @@ from stemcal.errors import UsageError
 from stemcal.formats.merlin import append_mib, inspect_mib, write_mib
 from stemcal.formats.microscope import write_microscope
 from stemcal.phantoms.damage import cut_last_frame, garble_header
+from stemcal.phantoms.gain import FlatField, gain_pattern, thinned, tilted_dose
 from stemcal.phantoms.materials import phase_maps, phases_of
 from stemcal.phantoms.plan import SessionPlan
 from stemcal.phantoms.powder import powder_frames
@@ -32,6 +33,8 @@ from stemcal.records.atomic import read_record, write_record
 TRUTH = "truth.json"
 Action = Literal["written", "kept", "touched", "grown"]
 _SEEDS_PER_SESSION = 1000
+_TILT = (0.12, -0.08)
+"""How much the dose of a flat field rises toward the last row and column."""
 _DAMAGE = {"cut": cut_last_frame, "garbled_header": garble_header}
 
 
@@ -127,8 +130,16 @@ def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Ite
 
     A frame does not depend on where the blocks begin.
     """
+    shape = plan.camera_of(scan).frame_shape
     maps = phase_maps(scan)
-    weights = np.stack([values.ravel() for values in maps.values()], axis=1)
+    weights = np.stack([values.ravel() for values in maps.values()], axis=1) if maps else np.zeros((scan.n_frames, 0))
+    seed = plan.seed * _SEEDS_PER_SESSION + [other.name for other in plan.scans].index(scan.name)
+    if scan.role == "gain":
+        flat = FlatField(detector_gain(plan), tilted_dose(shape, scan.counts_per_frame / (shape[0] * shape[1]), _TILT))
+        for index, frame in enumerate(flat.blocks(stop, seed)):
+            if index >= start:
+                yield with_faults(frame, plan.detector)
+        return
     done = 0
     for frames in powder_frames(
         plan.phantom_camera(scan),
@@ -139,12 +150,21 @@ def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Ite
         direct_beam_fraction=scan.direct_beam_fraction,
         disk_radius_px=plan.camera_of(scan).disk_radius_px,
         diffuse_fraction=scan.diffuse_fraction,
-        seed=plan.seed * _SEEDS_PER_SESSION + [other.name for other in plan.scans].index(scan.name),
+        seed=seed,
     ):
-        wanted = frames[max(0, start - done) :]
-        done += len(frames)
+        skipped = max(0, start - done)
+        wanted = frames[skipped:]
         if len(wanted):
-            yield with_faults(wanted, plan.detector)
+            counted = wanted if plan.detector.is_even else thinned(wanted, detector_gain(plan), done + skipped, seed)
+            yield with_faults(counted, plan.detector)
+        done += len(frames)
+
+
+def detector_gain(plan: SessionPlan) -> NDArray[np.float64]:
+    """Return the response of each pixel of the session's detector in even and odd frames, (2, det_row, det_col)."""
+    detector = plan.detector
+    shape = plan.camera.frame_shape
+    return gain_pattern(shape, detector.gain_spread, parity_spread=detector.gain_parity_spread, seed=plan.seed)
 
 
 def with_faults(frames: NDArray[Any], detector: DetectorPlan) -> NDArray[Any]:

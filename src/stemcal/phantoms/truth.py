@@ -17,7 +17,7 @@ from stemcal.records.base import Record
 class DatasetTruth(Record):
     """The truth about one acquisition; maps are (scan_row, scan_col)."""
 
-    role: Literal["gold", "sample"]
+    role: Literal["gold", "sample", "gain"]
     expected_verdict: Expected
     reason: str
     scan_shape: tuple[int, int]
