@@ -73,12 +73,10 @@ def _same(stored: NDArray[Any] | None, expected: NDArray[Any]) -> bool:
 
 
 def _stack(file: h5py.File) -> h5py.Dataset:
-    """Return the one data set of four axes."""
+    """Return the data set of four axes, the largest if there are others beside it."""
     found: list[h5py.Dataset] = []
     file.visititems(lambda _name, item: found.append(item) if getattr(item, "ndim", 0) == 4 else None)
-    if len(found) != 1:
-        raise ValueError(f"{file.filename} holds {len(found)} stacks of frames, not one")
-    return found[0]
+    return max(found, key=lambda item: item.size)
 
 
 def _stored_sum(file: h5py.File) -> NDArray[Any] | None:

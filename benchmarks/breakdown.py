@@ -35,7 +35,7 @@ _AT_MOST_BYTES = 2**30
 _local = threading.local()
 
 
-def measure(source: str, folder: str, cores: int) -> Callable[[], dict[str, Any]]:
+def measure(source: str, folder: str, scan_shape: list[int], cores: int) -> Callable[[], dict[str, Any]]:
     """Return the measurement of all stages.
 
     The answer has the seconds of each stage on ``raw_bytes`` of pixels, as the median of some repeats: ``one`` on one
@@ -43,7 +43,7 @@ def measure(source: str, folder: str, cores: int) -> Callable[[], dict[str, Any]
     """
 
     def work() -> dict[str, Any]:
-        with MibSource(Path(source)) as frames:
+        with MibSource(Path(source), (scan_shape[0], scan_shape[1])) as frames:
             return _measure(frames, Path(folder), cores)
 
     return work
@@ -142,7 +142,7 @@ def _fixed(folder: Path, cores: int) -> float:
     """Return the seconds of a conversion of next to nothing: figure, record, bright disk."""
     small = folder / "fixed.mib"
     acquisition(str(small), [4, 4], 256)()
-    work = convert(str(small), str(folder / "fixed_data.hdf5"), cores)
+    work = convert(str(small), str(folder / "fixed_data.hdf5"), [4, 4], cores)
     work()
     seconds = _median(work)
     for path in folder.glob("fixed*"):

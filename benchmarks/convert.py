@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Conversion against its peers on the same file, in one run: throughput, agreement, memory, and what limits it.
 
-Every run is a process of its own on the same cores; start-up and imports are timed apart. "Times as fast" is the
+Every run is a process of its own on the same cores; start-up and imports are timed apart. "Ours times as fast" is the
 median over the repeats of the ratio of two runs next to each other in time, with the smallest and the largest, because
 the machine that runs this is seldom alone. Give --place a folder on the disk that matters, or /dev/shm for memory.
 Ends with 1 if an output does not hold the counts of the raw file.
@@ -92,7 +92,8 @@ def _run(options: argparse.Namespace, bench: Bench) -> Iterator[Section]:
         if name in options.section:
             say(name)
             section = run[name]()
-            print(f"\n{section.title}\n\n{section.text}", flush=True)
+            section.load_average = os.getloadavg()[0]
+            print(f"\n{section.title} (load {section.load_average:.1f})\n\n{section.text}", flush=True)
             yield section
 
 

@@ -16,20 +16,22 @@ from stemcal.frames.source import open_source
 from stemcal.frames.stream import stream_blocks
 
 
-def convert(source: str, target: str, cores: int) -> Callable[[], None]:
+def convert(source: str, target: str, scan_shape: list[int], cores: int) -> Callable[[], None]:
     """Return the conversion with all products: data, sums, record and figure, on the disk when it ends."""
+    mib, paths, shape = Path(source), ConvertPaths.of(Path(target)), (scan_shape[0], scan_shape[1])
 
     def work() -> None:
-        run_convert(Path(source), ConvertPaths.of(Path(target)), settings=ConvertSettings(), threads=cores)
+        run_convert(mib, paths, settings=ConvertSettings(), scan_shape=shape, threads=cores)
 
     return work
 
 
-def sum_pattern(source: str, answer: str, cores: int) -> Callable[[], None]:
+def sum_pattern(source: str, answer: str, scan_shape: list[int], cores: int) -> Callable[[], None]:
     """Return the sum over all frames of a container or a raw file, read by ``frames`` with that many threads."""
+    shape = (scan_shape[0], scan_shape[1])
 
     def work() -> None:
-        with open_source(Path(source)) as frames:
+        with open_source(Path(source), scan_shape=shape) as frames:
             total = np.zeros(frames.frame_shape, np.uint64)
             for _block, part in stream_blocks(frames, _sum, threads=cores):
                 total += part

@@ -55,13 +55,18 @@ class Bench:
 
 @dataclass
 class Section:
-    """What one section found: text for a person, numbers for a program, and whether all answers agree."""
+    """What one section found: text for a person, numbers for a program, and whether all answers agree.
+
+    ``load_average`` is that of the machine at the end: where it is above the number of cores somebody else was at work,
+    which takes more from a contestant with threads than from one without.
+    """
 
     name: str
     title: str
     text: str = ""
     found: dict[str, Any] = field(default_factory=dict)
     agrees: bool = True
+    load_average: float = 0.0
 
 
 @dataclass

@@ -54,4 +54,4 @@ def _table(bench: Bench, found: list[Pairs]) -> str:
     for pairs in found:
         rows.append(["stemcal", *figures(pairs.ours, bench.raw_mb), ""])
         rows.append([pairs.peer.name, *figures(pairs.theirs, bench.raw_mb), spread(pairs.ratio(wall))])
-    return columns(("", *FIGURES, "times as fast"), rows)
+    return columns(("", *FIGURES, "ours times as fast"), rows)

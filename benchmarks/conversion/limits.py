@@ -11,9 +11,9 @@ from harness.table import columns
 def run(bench: Bench) -> Section:
     """Time the stages on the same blocks of the raw file."""
     section = Section("limits", "Where the time goes: each stage by itself, GB of raw pixels per second")
-    found: dict[str, Any] = bench.call(
-        "breakdown:measure", source=str(bench.mib), folder=str(bench.place), cores=bench.cores
-    ).answer
+    mib, folder, scan_shape = str(bench.mib), str(bench.place), list(bench.scan_shape)
+    done = bench.call("breakdown:measure", source=mib, folder=folder, scan_shape=scan_shape, cores=bench.cores)
+    found: dict[str, Any] = done.answer
     section.found = found
     section.text = _table(found, bench.cores) + "\n\n" + _sentence(found)
     return section

@@ -40,6 +40,7 @@ def run(bench: Bench, gigabytes: Sequence[float]) -> Section:
 def _measured(bench: Bench, mib: Path, scan: tuple[int, int], note: str) -> dict[str, Any]:
     output = bench.place / "memory_data.hdf5"
     command = [str(Path(sys.executable).with_name("stemcal")), "convert", str(mib), "-o", str(output)]
+    command += ["--scan-shape", f"{scan[0]},{scan[1]}"]
     say(f"  stemcal convert {scan[0]} x {scan[1]} x {bench.frame_px} x {bench.frame_px}")
     try:
         done: Run = run_command([*command, "--threads", str(bench.cores), "--no-progress"], bench.cores)

@@ -9,6 +9,7 @@ from typing import Any
 from conversion.bench import FIGURES, Bench, Checked, Section, cpu, figures, pairs_as_dict, remove, wall
 from conversion.throughput import convert
 from harness.paired import Contestant, Pairs, interleave
+from harness.process import Run
 from harness.table import columns, spread
 
 _OURS = "contestants.ours:sum_pattern"
@@ -39,16 +40,17 @@ def _contestant(
 ) -> Contestant:
     name = f"{who}, {cores} core{'s' if cores > 1 else ''}"
     answer = bench.place / "answer.npy"
-    arguments: dict[str, object] = {"source": str(source), "answer": str(answer), "cores": cores}
-    if target == _LIBERTEM:
-        arguments["scan_shape"] = list(bench.scan_shape)
+
+    def start() -> Run:
+        scan_shape = list(bench.scan_shape)
+        return bench.call(target, on=cores, source=str(source), answer=str(answer), scan_shape=scan_shape, cores=cores)
 
     def check() -> dict[str, Any]:
         verdict: dict[str, Any] = bench.call("agreement:summed", source=str(bench.mib), answer=str(answer)).answer
         return verdict
 
     checked[name] = Checked(answer, check)
-    return checked[name].contestant(name, partial(bench.call, target, on=cores, **arguments))
+    return checked[name].contestant(name, start)
 
 
 def _table(bench: Bench, found: list[Pairs], checked: dict[str, Checked]) -> str:
@@ -63,7 +65,7 @@ def _table(bench: Bench, found: list[Pairs], checked: dict[str, Checked]) -> str
             rows.append([pairs.our_name, *figures(pairs.ours, bench.raw_mb), _equal(checked[pairs.our_name]), "", ""])
         cells = [*figures(pairs.theirs, bench.raw_mb), _equal(checked[pairs.peer.name])]
         rows.append([pairs.peer.name, *cells, spread(pairs.ratio(wall)), spread(pairs.ratio(cpu))])
-    return columns(("", *FIGURES, "equal", "times as fast", "per core"), rows)
+    return columns(("", *FIGURES, "equal", "ours times as fast", "ours per core"), rows)
 
 
 def _equal(one: Checked) -> str:

@@ -52,7 +52,7 @@ def run(bench: Bench) -> Section:
 
 def convert(bench: Bench, ours: Checked) -> Run:
     """Convert with everything on."""
-    return bench.call("contestants.ours:convert", source=str(bench.mib), target=str(ours.output), cores=bench.cores)
+    return _start(bench, "contestants.ours:convert", ours)
 
 
 def _start(bench: Bench, target: str, one: Checked) -> Run:
@@ -82,7 +82,7 @@ def _table(bench: Bench, note: str, found: list[Pairs], verdicts: dict[str, dict
             continue
         cells = [*figures(pairs.theirs, bench.raw_mb), *_verdict(verdicts[name])]
         rows.append([name, *cells, spread(pairs.ratio(wall)), pairs.peer.note])
-    return columns(("", *FIGURES, "file MB", "equal", "times as fast", ""), rows)
+    return columns(("", *FIGURES, "file MB", "equal", "ours times as fast", ""), rows)
 
 
 def _verdict(verdict: dict[str, Any]) -> list[str]:
