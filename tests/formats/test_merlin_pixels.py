@@ -157,17 +157,19 @@ def test_no_other_mosaic_shows_it(shared_data):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("depth", [6, 12])
+@pytest.mark.parametrize("depth", [1, 6, 12])
 @pytest.mark.parametrize(("assembly", "shape"), [("1x1", (256, 256)), ("2x2", (512, 512)), ("1x1", (128, 256))])
 def test_libertem_decodes_our_raw_files_alike(tmp_path, depth, assembly, shape):
     import libertem.api as lt
+    from libertem.io.dataset.base import BufferedBackend
     from libertem.udf.raw import PickUDF
 
     frames = pictures(depth, shape, n=2)
     mib = tmp_path / "a.mib"
     write_mib(mib, [frames], pixel_type="R64", assembly=assembly, counter_depth_bit=depth, scan_shape=(1, 2))
     with lt.Context.make_with("inline") as context:
-        dataset = context.load("mib", path=str(mib.with_suffix(".hdr")))
+        # its memory map refuses raw frames of 1 bit, and fails on those of 6 bit when other tests ran before
+        dataset = context.load("mib", path=str(mib.with_suffix(".hdr")), io_backend=BufferedBackend())
         assert tuple(dataset.shape) == (1, 2, *shape)
         theirs = context.run_udf(dataset, PickUDF())["intensity"].raw_data
     np.testing.assert_array_equal(theirs.reshape(frames.shape), frames)
