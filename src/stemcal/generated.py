@@ -19,6 +19,7 @@ from stemcal.records.convert import ConvertRecord
 from stemcal.records.failure import FailureRecord
 from stemcal.records.gain import GainRecord
 from stemcal.records.gold import GoldRecord
+from stemcal.records.growth import Growth
 from stemcal.records.instrument import Instrument
 from stemcal.records.manifest import Manifest
 from stemcal.records.nmf import NmfRecord
@@ -33,6 +34,7 @@ _MODELS: dict[str, type[Record]] = {
     "session-yaml": SessionFile,
     "manifest": Manifest,
     "convert": ConvertRecord,
+    "growth": Growth,
     "gold": GoldRecord,
     "gain": GainRecord,
     "calibration": CalibrationRecord,

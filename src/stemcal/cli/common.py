@@ -165,7 +165,7 @@ def execute_step(
     UsageError
         If the settings do not fit the model, or the parameter was made for another revision.
     """
-    settings, source = _settings(args, stage, model)
+    settings, source = step_settings(args, stage, model)
     world = open_world(args.ranks)
     try:
         with open_progress(stage, enabled=not args.no_progress and world.rank == 0) as progress:
@@ -183,7 +183,14 @@ def execute_step(
     return _finish(args, stage, record_path, record)
 
 
-def _settings(args: argparse.Namespace, stage: str, model: type[SettingsT]) -> tuple[SettingsT, dict[str, object]]:
+def step_settings(args: argparse.Namespace, stage: str, model: type[SettingsT]) -> tuple[SettingsT, dict[str, object]]:
+    """Return the settings of ``stage`` and the identity of its data from ``--settings`` or ``--parameter``.
+
+    Raises
+    ------
+    UsageError
+        If they do not fit the model, or the parameter was made for another revision.
+    """
     try:
         given = json.loads(args.parameter or args.settings)
     except json.JSONDecodeError as error:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stemcal.cli.common import StepContext, add_step_options, execute_step, keep_apart, scan_shape
+from stemcal.cli.common import (
+    StepContext,
+    add_step_options,
+    execute_step,
+    keep_apart,
+    scan_shape,
+    step_settings,
+)
+from stemcal.cli.progress import open_progress
+from stemcal.convert.grow import grow
 from stemcal.convert.run import ConvertPaths, run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import UsageError
 from stemcal.frames.mib import Sidecars, find_sidecars
+from stemcal.records.atomic import record_json, write_record
 from stemcal.records.convert import ConvertRecord
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``convert`` to ``parser``."""
-    parser.add_argument("mib", type=Path, metavar="FILE.mib", help="raw file: U08, U16 or U32, single or quad detector")
+    parser.add_argument("mib", type=Path, metavar="FILE.mib", help="raw file of a Merlin detector, in any mode")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.hdf5", help="HDF5 file to write")
     parser.add_argument(
         "--scan-shape",
@@ -26,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hdr", type=Path, metavar="FILE", help="Merlin's .hdr (default: beside the raw file)")
     parser.add_argument(
         "--microscope", type=Path, metavar="FILE", help="the microscope's .hdf (default: beside the raw file)"
+    )
+    parser.add_argument(
+        "--growing",
+        action="store_true",
+        help="the file is still being written: convert the frames that are whole now and keep them; a later call goes "
+        "on from there, and the final one without this option takes them up",
     )
     parser.add_argument(
         "--record", type=Path, metavar="JSON", help="result record (default: x_data.hdf5 -> x_convert.json)"
@@ -45,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
     paths = ConvertPaths.of(args.output, args.record, args.figure)
     keep_apart((args.mib, args.hdr, args.microscope), (paths.data, paths.record, paths.figure))
 
+    if args.growing:
+        return _grow(args, paths)
+
     def action(context: StepContext[ConvertSettings]) -> ConvertRecord:
         return run_convert(
             args.mib,
@@ -59,6 +78,16 @@ def run(args: argparse.Namespace) -> int:
         )
 
     return execute_step(args, "convert", ConvertSettings, paths.record, action)
+
+
+def _grow(args: argparse.Namespace, paths: ConvertPaths) -> int:
+    settings, _source = step_settings(args, "convert", ConvertSettings)
+    with open_progress("convert", enabled=not args.no_progress) as progress:
+        growth = grow(args.mib, paths.data, settings=settings, threads=args.threads, progress=progress)
+    write_record(paths.growing, growth)
+    promised = "" if growth.n_frames_expected is None else f" of {growth.n_frames_expected}"
+    print(record_json(growth) if args.json else f"convert: growing: {growth.n_frames}{promised} frames are done")
+    return 0
 
 
 def _sidecars(args: argparse.Namespace) -> Sidecars:

@@ -205,8 +205,10 @@ def _line_sum(pixels: NDArray[Any], start: Any, stop: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def add_binned(pattern: NDArray[np.uint32], width: int, factor: int, binned: NDArray[np.uint64]) -> None:
-    """Add a pattern to its binned one.
+def add_part(
+    pattern: NDArray[np.uint32], width: int, total: NDArray[np.uint64], factor: int, binned: NDArray[np.uint64]
+) -> None:
+    """Add the sum over some frames to that of more frames and, binned, to the preview.
 
     Parameters
     ----------
@@ -214,6 +216,8 @@ def add_binned(pattern: NDArray[np.uint32], width: int, factor: int, binned: NDA
         (det_row det_col,).
     width : int
         det_col.
+    total : ndarray of uint64
+        (det_row det_col,) added to.
     factor : int
         Pixels per bin along either axis; the last bins may have fewer.
     binned : ndarray of uint64
@@ -224,13 +228,15 @@ def add_binned(pattern: NDArray[np.uint32], width: int, factor: int, binned: NDA
     for top in range(binned.shape[0]):
         _clear(line, U(0), U(width))
         for row in range(U(top) * step, min(U(top + 1) * step, rows)):
-            _add_line(pattern, row * U(width), line)
+            _add_line(pattern, row * U(width), line, total)
         for left in range(binned.shape[1]):
             for col in range(U(left) * step, min(U(left + 1) * step, U(width))):
                 binned[top, left] += line[col]
 
 
 @njit(nogil=True, cache=True)
-def _add_line(pattern: NDArray[np.uint32], start: Any, line: NDArray[np.uint64]) -> None:
+def _add_line(pattern: NDArray[np.uint32], start: Any, line: NDArray[np.uint64], total: NDArray[np.uint64]) -> None:
     for index in range(U(line.size)):
-        line[index] += U(pattern[start + index])
+        value = U(pattern[start + index])
+        line[index] += value
+        total[start + index] += value

@@ -5,22 +5,31 @@ A digest is made in file order, one byte after the other, so it has a thread of 
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stemcal.convert.checksum import Checksum
 from stemcal.errors import DataError
 from stemcal.formats.merlin.layout import MibLayout
 
 _WAITING = 2
 """Blocks that may wait: enough that the pass does not, few enough that memory stays bounded."""
 _READ_BYTES = 2**22
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Where an earlier pass stopped: frames of the file that it took, and the state of their digest."""
+
+    n_frames: int
+    state: bytes
 
 
 class RawDigest:
@@ -30,15 +39,25 @@ class RawDigest:
     ----------
     layouts : tuple of MibLayout
         The files in the order of their frames.
+    begun : Begun or None
+        Frames of the first file that were taken earlier.
+    growing : bool
+        Whether the file goes on: then the piece of a frame behind its whole ones is not taken.
     """
 
-    def __init__(self, layouts: tuple[MibLayout, ...]) -> None:
+    def __init__(self, layouts: tuple[MibLayout, ...], begun: Begun | None = None, *, growing: bool = False) -> None:
         self._layouts = layouts
+        self._growing = growing
         self._lane = ThreadPoolExecutor(1)
         self._waiting: deque[Future[None]] = deque()
-        self._digests = [hashlib.sha256() for _ in layouts]
+        self._digests = [Checksum() for _ in layouts]
         self._file = 0
         self._frames = 0
+        if begun is not None:
+            self._digests[0] = Checksum(begun.state)
+            self._frames = begun.n_frames
+            if self._frames == layouts[0].n_whole_frames and not growing:
+                self._submit(self._lane.submit(self._end_file, layouts[0]))
 
     def add(self, records: NDArray[np.uint8]) -> None:
         """Take the next records in file order, (n, stride_bytes)."""
@@ -56,11 +75,15 @@ class RawDigest:
         DataError
             If a file has become shorter since it was opened.
         """
-        while self._waiting:
-            self._waiting.popleft().result()
+        self._wait()
         if self._file < len(self._layouts):
             raise ValueError(f"{self._frames} frames of {self._layouts[self._file].path} were given: give them all")
         return tuple(digest.hexdigest() for digest in self._digests)
+
+    def state(self) -> bytes | None:
+        """Return the state of the first file's digest behind the frames that were taken."""
+        self._wait()
+        return self._digests[0].state()
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +92,10 @@ class RawDigest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lane.shutdown(cancel_futures=True)
+
+    def _wait(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().result()
 
     def _submit(self, future: Future[None]) -> None:
         self._waiting.append(future)
@@ -79,10 +106,10 @@ class RawDigest:
         while len(records):
             layout = self._layouts[self._file]
             taken = records[: layout.n_whole_frames - self._frames]
-            self._digests[self._file].update(taken.reshape(-1).data)
+            self._digests[self._file].update(taken)
             self._frames += len(taken)
             records = records[len(taken) :]
-            if self._frames == layout.n_whole_frames:
+            if self._frames == layout.n_whole_frames and not self._growing:
                 self._end_file(layout)
 
     def _end_file(self, layout: MibLayout) -> None:
@@ -90,13 +117,14 @@ class RawDigest:
         self._file, self._frames = self._file + 1, 0
 
     def _read_all(self) -> None:
+        self._digests = [Checksum() for _ in self._layouts]
         for index, layout in enumerate(self._layouts):
             self._update(index, layout, 0)
         self._file = len(self._layouts)
 
     def _update(self, index: int, layout: MibLayout, start: int) -> None:
         for piece in _pieces(layout, start):
-            self._digests[index].update(piece)
+            self._digests[index].update(np.frombuffer(piece, np.uint8))
 
 
 def _pieces(layout: MibLayout, start: int) -> Iterable[bytes]:

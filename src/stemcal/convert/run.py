@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from stemcal.convert.binning import BinPlan, ScanBinning, plan_binning
 from stemcal.convert.blocks import BlockResult, BlockWorker, locate
 from stemcal.convert.figure import draw_overview
+from stemcal.convert.grow import journal_folder
+from stemcal.convert.journal import Journal, journal_key, open_journal
 from stemcal.convert.outcome import Validity, conclude, judge_pixels
 from stemcal.convert.preview import plan_preview
-from stemcal.convert.raw_digest import RawDigest
+from stemcal.convert.raw_digest import Begun, RawDigest
 from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import ScanSums
 from stemcal.errors import DataError
@@ -58,6 +60,11 @@ class ConvertPaths:
         stem = data.stem.removesuffix(_DATA)
         default_record, default_figure = (data.with_name(f"{stem}_{end}") for end in ("convert.json", "overview.png"))
         return cls(data, record or default_record, figure or default_figure)
+
+    @property
+    def growing(self) -> Path:
+        """How far the file was converted while it grew."""
+        return self.data.with_name(f"{self.name}_growing.json")
 
     @property
     def binned(self) -> Path:
@@ -132,6 +139,7 @@ def run_convert(
             _listen(frames, threads, world)
         masked = _masked(settings, frames)
         detectors = world.bcast(locate(frames, masked, settings) if world.rank == 0 else None)
+        journal = world.bcast(_journal(frames, paths) if world.rank == 0 else None)
         binning = plan_binning(settings, frames.scan_shape, frames.frame_shape, frames.dtype)
         worker = BlockWorker(
             frames,
@@ -139,12 +147,13 @@ def run_convert(
             detectors,
             masked,
             binning=binning,
-            keep_records=world.size == 1,
+            journal=journal,
+            keep_records=world.size == 1 and not _reads_again(journal),
         )
         results = stream_plan(_plan(frames), worker, threads=threads, world=world, progress=progress)
         if world.rank != 0:
             deque(results, maxlen=0)
-        run = _Run(frames, paths, settings, identity, masked, detectors, binning)
+        run = _Run(frames, paths, settings, identity, masked, detectors, binning, journal)
         record = run.write(results, worker.positions) if world.rank == 0 else None
     final: ConvertRecord = world.bcast(record)
     return final
@@ -162,6 +171,18 @@ def _said(source: Mapping[str, object]) -> tuple[tuple[int, int] | None, Microsc
 def _plan(frames: MibSource) -> tuple[Block, ...]:
     """Return the blocks of the pass: in the order of the file, so that it is read once and from front to back."""
     return plan_blocks(frames.mib.n_frames, frames.layout.stride_bytes)
+
+
+def _journal(frames: MibSource, paths: ConvertPaths) -> Journal | None:
+    """Return the frames that were converted while the file grew; None for an acquisition in several files."""
+    if len(frames.mib.layouts) > 1:
+        return None
+    return open_journal(journal_folder(paths.data), journal_key(frames.layout, frames.gap_px), frames.mib.n_frames)
+
+
+def _reads_again(journal: Journal | None) -> bool:
+    """Say whether the digest of the raw file has to be made from its beginning although frames are done."""
+    return journal is not None and journal.n_frames > 0 and journal.begun() is None
 
 
 def _listen(frames: MibSource, threads: int, world: World) -> None:
@@ -201,6 +222,7 @@ class _Run:
     masked: NDArray[np.bool_]
     detectors: VirtualDetectors | NoDisk
     binning: BinPlan | None
+    journal: Journal | None
 
     def write(self, results: Iterator[tuple[Block, BlockResult]], positions: NDArray[np.int64]) -> ConvertRecord:
         """Write the outputs; the record goes first from the disk and last onto it: where it is, all is complete."""
@@ -209,7 +231,7 @@ class _Run:
         sums = ScanSums(plan_preview(frames.scan_shape, frames.frame_shape))
         with ExitStack() as stack:
             writer = stack.enter_context(open_container(paths.data, self._layout()))
-            digest = stack.enter_context(RawDigest(frames.mib.layouts))
+            digest = stack.enter_context(RawDigest(frames.mib.layouts, self._begun()))
             binning = self._open_binning(stack)
             self._pass(results, positions, sums, writer, digest, binning)
             raw_files = _raw_files(frames.mib.layouts, digest.finish())
@@ -230,7 +252,13 @@ class _Run:
             result=result,
         )
         write_record(paths.record, record)
+        if self.journal is not None:
+            self.journal.remove()
+            paths.growing.unlink(missing_ok=True)
         return record
+
+    def _begun(self) -> Begun | None:
+        return None if self.journal is None else self.journal.begun()
 
     def _pass(
         self,
@@ -241,13 +269,11 @@ class _Run:
         digest: RawDigest,
         binning: tuple[ScanBinning, ContainerWriter] | None,
     ) -> None:
-        digesting = False
-        for block, found in results:
+        for index, (block, found) in enumerate(results):
             if found.records is not None:
                 digest.add(found.records)
-            elif not digesting:
+            elif index == 0:
                 digest.read_all()
-                digesting = True
             place = positions[block.start : block.stop]
             writer.put(place, found.chunks)
             sums.add(place, found.n_counted, found.sums)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stemcal.errors import DataError
 from stemcal.formats.chip_gap import gap_valid, gapped_shape, insert_gap
 from stemcal.formats.merlin.hdr import HdrFile, read_hdr
+from stemcal.formats.merlin.header import FrameHeader
 from stemcal.formats.merlin.layout import MibLayout
 from stemcal.formats.merlin.reader import MibFile
 from stemcal.formats.merlin.series import MibSeries, open_mib
@@ -65,7 +66,7 @@ class MibSource(BaseSource):
     scan_shape : tuple of int or None
         (scan_row, scan_col) as a person states it; otherwise `stemcal.frames.scan.decide` weighs the evidence.
     sidecars : Sidecars or None
-        The files beside it; `find_sidecars` if None.
+        Files that stand elsewhere; what is None is looked for beside the frames, see `find_sidecars`.
     microscope : Microscope or None
         Replaces what the microscope's file says.
     gap_px : int
@@ -126,7 +127,7 @@ class MibSource(BaseSource):
             self.table: HeaderTable = self.mib.table(threads)
             _check_kinds(path, self.table, self.layout)
             self.slots: Slots = place_frames(self.table.sequence)
-            self.gap_px = gap_px if self.layout.header.n_chips == _QUAD else 0
+            self.gap_px = chip_gap_px(self.layout.header, gap_px)
             self._user = scan_shape
             self._said = said
             self._take(self._decide(None))
@@ -195,6 +196,11 @@ class MibSource(BaseSource):
         self.flags = (*self._own_flags, *_incomplete(self.mib, self._hdr), *scan.flags)
 
 
+def chip_gap_px(header: FrameHeader, gap_px: int) -> int:
+    """Return the width of the gap in the frames of ``header``: ``gap_px`` for four chips in a square, else 0."""
+    return gap_px if header.n_chips == _QUAD else 0
+
+
 def contiguous(places: NDArray[np.int64], at_most: int) -> Iterator[tuple[int, int, int]]:
     """Yield (where in ``places``, first, last excluded) of each run of consecutive frames; negative ones are left out.
 
@@ -215,9 +221,11 @@ def contiguous(places: NDArray[np.int64], at_most: int) -> Iterator[tuple[int, i
 
 
 def _sidecars(path: Path, layout: MibLayout, given: Sidecars | None) -> Sidecars:
-    """Return the files beside; the ``.hdr`` of an acquisition in several files is not called like any of them."""
-    found = find_sidecars(path) if given is None else given
-    return Sidecars(found.hdr or layout.hdr_path, found.microscope)
+    """Return the files beside; those of an acquisition in several files are called like its ``.hdr``."""
+    found = find_sidecars(layout.hdr_path or path)
+    if given is None:
+        return found
+    return Sidecars(given.hdr or found.hdr, given.microscope or found.microscope)
 
 
 def _readable(read: Callable[[Path], T], path: Path | None, flags: list[Flag]) -> T | None:

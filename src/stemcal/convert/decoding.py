@@ -1,0 +1,53 @@
+"""Where the pixels of a few frames lie: in the records of the raw file, decoded, or in frames that are done. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.convert import kernels
+from stemcal.formats.chip_gap import remove_gap
+from stemcal.formats.merlin.header import RAW, FrameHeader
+from stemcal.formats.merlin.pixels import decode, picture_dtype
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels of some frames in file row order, as `stemcal.convert.kernels.absorb` takes them.
+
+    Attributes
+    ----------
+    flat : ndarray
+        Pixel (row, col) of frame ``i`` is at ``begin + i step + row cols + col``.
+    begin, step : int
+        See there.
+    swap : bool
+        Whether the bytes of a pixel are still to change places.
+    """
+
+    flat: NDArray[Any]
+    begin: int
+    step: int
+    swap: bool
+
+
+def from_records(records: NDArray[np.uint8], header: FrameHeader) -> Pixels:
+    """Return the pixels of raw records (n, stride_bytes), where they are if they can be worked on there."""
+    dtype = picture_dtype(header)
+    in_place = header.pixel_type != RAW and dtype.itemsize in kernels.ITEMSIZES
+    if in_place and header.header_bytes % dtype.itemsize == records.shape[1] % dtype.itemsize == 0:
+        begin, step = header.header_bytes // dtype.itemsize, records.shape[1] // dtype.itemsize
+        return Pixels(records.reshape(-1).view(dtype), begin, step, dtype.itemsize > 1)
+    return _native(decode(records[:, header.header_bytes :], header))
+
+
+def from_frames(frames: NDArray[Any], gap_px: int) -> Pixels:
+    """Return the pixels of frames (n, det_row, det_col) as they are stored: upside down and with the gap."""
+    return _native(np.ascontiguousarray(remove_gap(frames, gap_px)[:, ::-1]))
+
+
+def _native(pictures: NDArray[Any]) -> Pixels:
+    return Pixels(pictures.reshape(-1), 0, pictures[0].size, swap=False)

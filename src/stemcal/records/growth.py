@@ -1,0 +1,22 @@
+"""``<id>_growing.json``: how far a file that is still being written has been converted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stemcal.records.base import Record
+
+
+class Growth(Record):
+    """Frames of a growing file that are compressed and kept for the final conversion.
+
+    ``n_frames_expected`` is what the ``.hdr`` promises, None where it does not.
+    """
+
+    schema_id: Literal["stemcal/growth/1"] = Field(default="stemcal/growth/1", alias="schema")
+    raw: str
+    n_frames: int
+    n_frames_expected: int | None
+    n_bytes_compressed: int
