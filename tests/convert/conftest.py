@@ -14,16 +14,16 @@ from stemcal.records.microscope import Microscope
 
 @pytest.fixture(scope="session")
 def scan_counts() -> NDArray[np.uint16]:
-    """A 6 x 5 scan of a disk that moves, with a dead line and a dead pixel."""
+    """A 5 x 6 scan of a disk that moves, with a dead line and a dead pixel."""
     rng = np.random.default_rng(11)
     rows, cols = np.mgrid[:64, :64]
     scan = []
     for place in range(30):
-        row, col = 30 + 0.2 * (place // 5), 34 - 0.3 * (place % 5)
+        row, col = 30 + 0.2 * (place // 6), 34 - 0.3 * (place % 6)
         radius = np.hypot(rows - row, cols - col)
         expected = 20 / (1 + np.exp((radius - 7) / 0.5)) + 3 * np.exp(-radius / 40)
         scan.append(rng.poisson(expected))
-    counts = np.array(scan, np.uint16).reshape(6, 5, 64, 64)
+    counts = np.array(scan, np.uint16).reshape(5, 6, 64, 64)
     counts[..., 40, :] = 0
     counts[..., 28, 36] = 0
     return counts
@@ -39,10 +39,13 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_scan(tmp_path: Path, scan_counts: NDArray[np.uint16]) -> Callable[..., Path]:
     """Write the scan as raw files into a folder of its own."""
 
-    def make(name: str = "scan_data", *, microscope: bool = True, **options: object) -> Path:
+    def make(
+        name: str = "scan_data", *, microscope: bool = True, frames: slice = slice(None), **options: object
+    ) -> Path:
         path = tmp_path / "raw" / f"{name}.mib"
         path.parent.mkdir(exist_ok=True)
-        write_mib(path, scan_counts, **{"scan_shape": (6, 5), **options})  # type: ignore[arg-type]
+        counts = scan_counts.reshape(-1, *scan_counts.shape[2:])[frames]
+        write_mib(path, [counts], **{"scan_shape": (5, 6), "scan_in_hdr": True, **options})  # type: ignore[arg-type]
         if microscope:
             optics = Microscope(voltage_kv=300.0, nominal_camera_length_m=0.2, scan_step_nm=1.25)
             write_microscope(path.with_name(f"{name.removesuffix('_data')}.hdf"), optics)

@@ -18,7 +18,7 @@ from stemcal.formats.merlin.writer import write_mib
 from stemcal.formats.microscope import write_microscope
 from stemcal.frames.source import open_source
 from stemcal.records.atomic import read_record
-from stemcal.records.convert import ConvertRecord
+from stemcal.records.convert import ConvertRecord, InvalidPixels
 from stemcal.records.microscope import Microscope
 
 MakeScan = Callable[..., Path]
@@ -49,14 +49,15 @@ def test_a_scan_becomes_container_figure_and_record(
     assert read_record(paths.record, ConvertRecord) == record
     assert record.quality.verdict == "pass"
     assert record.result is not None
-    assert record.result.scan_shape == (6, 5)
+    assert record.result.scan_shape == (5, 6)
+    assert record.result.scan.certain
     assert record.result.rows_flipped
-    assert record.result.n_invalid_pixels == 65
+    assert record.result.invalid_pixels == InvalidPixels(gap=0, masked=0, dead=65, hot=0, total=65)
     assert record.result.mean_counts_per_frame.value == pytest.approx(scan_counts.sum() / 30)
     assert record.result.virtual_detectors is not None
     # rows are turned: row r of the detector is row 63 - r of the container
-    assert record.result.virtual_detectors.centre_row_px.value == pytest.approx(63 - 30.5, abs=0.3)
-    assert record.result.virtual_detectors.centre_col_px.value == pytest.approx(34 - 0.6, abs=0.3)
+    assert record.result.virtual_detectors.centre_row_px.value == pytest.approx(63 - 30.4, abs=0.3)
+    assert record.result.virtual_detectors.centre_col_px.value == pytest.approx(34 - 0.75, abs=0.3)
     assert record.result.virtual_detectors.disk_radius_px.value == pytest.approx(7, abs=0.5)
     assert [(item.role, item.path) for item in record.inputs] == [
         ("raw", "../raw/scan_data.mib"),
@@ -104,6 +105,11 @@ def test_the_container_holds_the_raw_counts_and_all_that_is_known(
         "bright_field",
         "annular_bright_field",
         "annular_dark_field",
+        "high_angle_dark_field",
+        "max_count",
+        "saturated_pixels",
+        "saturated_pattern",
+        "preview",
     }
 
 
@@ -129,41 +135,39 @@ def test_what_discovery_passed_on_is_used(tmp_path: Path, no_drawing: None, make
     record = run_convert(make_scan(), out(tmp_path), settings=SETTINGS, source={"raw": raw})
     assert record.result is not None
     assert record.result.scan_shape == (3, 10)
-    assert record.result.scan_shape_evidence[0].source == "user"
+    assert record.result.scan.evidence[0].source == "user"
     assert record.result.microscope == Microscope(voltage_kv=80.0, scan_step_nm=2.0)
     assert record.provenance.source == {"raw": raw}
 
 
-def test_a_flat_line_is_kept_with_a_warning(tmp_path: Path, make_scan: MakeScan) -> None:
+def test_frames_without_a_scan_are_kept_as_a_line_that_is_no_scan(tmp_path: Path, make_scan: MakeScan) -> None:
     paths = out(tmp_path)
-    record = run_convert(make_scan(scan_shape=None), paths, settings=SETTINGS)
+    record = run_convert(make_scan(scan_shape=None, scan_in_hdr=False), paths, settings=SETTINGS)
     assert record.result is not None
     assert record.result.scan_shape == (1, 30)
-    assert record.quality.verdict == "warn"
-    assert [flag.name for flag in record.quality.flags] == ["scan_shape_unknown"]
+    assert not record.result.scan.certain
+    assert record.quality.verdict == "fail"
+    assert [flag.name for flag in record.quality.flags] == ["scan_shape_uncertain"]
     assert paths.figure.stat().st_size > 10_000
 
 
 def test_dark_frames_convert_with_a_warning(tmp_path: Path, no_drawing: None) -> None:
-    write_mib(tmp_path / "a.mib", [np.zeros((4, 16, 16), np.uint16)], scan_shape=(2, 2))
+    write_mib(tmp_path / "a.mib", [np.zeros((4, 16, 16), np.uint16)], scan_shape=(2, 2), scan_in_hdr=True)
     record = run_convert(tmp_path / "a.mib", out(tmp_path), settings=SETTINGS)
     assert record.result is not None
     assert record.result.virtual_detectors is None
     assert {flag.name for flag in record.quality.flags} == {"no_bright_disk", "no_counts"}
 
 
-def test_holes_in_the_frame_numbers_are_told(tmp_path: Path, no_drawing: None, make_scan: MakeScan) -> None:
-    mib = make_scan()
-    with mib.open("r+b") as file:
-        for frame in range(20, 30):
-            file.seek(frame * (768 + 64 * 64 * 2))
-            file.write(f"MQ1,{frame + 3:06d},".encode())
-    record = run_convert(mib, out(tmp_path), settings=SETTINGS)
+def test_a_hole_in_the_frame_numbers_is_told(tmp_path: Path, no_drawing: None, make_scan: MakeScan) -> None:
+    numbers = np.delete(np.arange(1, 31), 20)
+    mib = make_scan(sequence=numbers, frames=slice(0, 29))
+    record = run_convert(mib, out(tmp_path), settings=SETTINGS, scan_shape=(5, 6))
     assert record.quality.verdict == "warn"
-    assert [flag.name for flag in record.quality.flags] == ["sequence_broken"]
-    assert "behind frame 20" in record.quality.flags[0].message
+    assert [flag.name for flag in record.quality.flags] == ["frames_missing"]
+    assert "1 of 30 positions have no frame" in record.quality.flags[0].message
     assert record.result is not None
-    assert record.result.n_missing_frames == 2
+    assert (record.result.frames.in_file, record.result.frames.missing) == (29, 1)
 
 
 @pytest.mark.parametrize("true_is_bad", [True, False])
@@ -181,7 +185,7 @@ def test_a_mask_file_is_used(
     with open_source(paths.data) as source:
         np.testing.assert_array_equal(source.valid, ~bad)
     assert record.result is not None
-    assert record.result.n_invalid_pixels == 640
+    assert record.result.invalid_pixels == InvalidPixels(gap=0, masked=640, dead=0, hot=0, total=640)
     wanted = scan_counts[..., ::-1, :][..., ~bad].sum() / 30
     assert record.result.mean_counts_per_frame.value == pytest.approx(wanted)
     assert "mask" in [item.role for item in record.inputs]
@@ -197,13 +201,18 @@ def test_the_mask_of_another_detector_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_witnesses_that_disagree_leave_nothing(tmp_path: Path, no_drawing: None, make_scan: MakeScan) -> None:
-    mib = make_scan()
+def test_witnesses_that_disagree_leave_a_line_that_is_no_scan(
+    tmp_path: Path, no_drawing: None, make_scan: MakeScan
+) -> None:
+    mib, paths = make_scan(), out(tmp_path)
     write_microscope(mib.with_name("scan.hdf"), Microscope(scan_size_px=256))
-    with pytest.raises(DataError, match=r"no certain scan shape.*--scan-shape ROWS,COLS"):
-        run_convert(mib, out(tmp_path), settings=SETTINGS)
-    assert not (tmp_path / "out").exists()
-    record = run_convert(mib, out(tmp_path), settings=SETTINGS, scan_shape=(6, 5))
+    record = run_convert(mib, paths, settings=SETTINGS)
+    assert record.quality.verdict == "fail"
+    assert [flag.name for flag in record.quality.flags] == ["scan_shape_uncertain"]
+    assert "contradicted by microscope" in record.quality.flags[0].message
+    with pytest.raises(DataError, match=r"scan shape is not certain.*--scan-shape ROWS,COLS"):
+        open_source(paths.data)
+    record = run_convert(mib, paths, settings=SETTINGS, scan_shape=(5, 6))
     assert record.quality.verdict == "pass"
 
 

@@ -48,7 +48,7 @@ def extras() -> Extras:
 def write(path: Path, name: str = "scan") -> None:
     data = frames()
     with open_container(path, Layout(name, (3, 4, 16, 18), AXES, data.dtype)) as writer:
-        writer.append(bitshuffle.compress(frame) for frame in data.reshape(12, 16, 18))
+        writer.put(range(12), map(bitshuffle.compress, data.reshape(12, 16, 18)))
         writer.finish(extras())
 
 
@@ -114,10 +114,10 @@ def test_any_name_makes_a_group(tmp_path: Path, name: str) -> None:
 def test_frames_that_are_missing_are_an_error_and_leave_nothing(tmp_path: Path) -> None:
     def write_one() -> None:
         with open_container(tmp_path / "a.hdf5", Layout("scan", (3, 4, 16, 18), AXES, np.dtype(np.uint16))) as writer:
-            writer.append([bitshuffle.compress(frames()[0, 0])])
+            writer.put([0], [bitshuffle.compress(frames()[0, 0])])
             writer.finish(Extras())
 
-    with pytest.raises(ValueError, match="1 frames were written but the scan has 12"):
+    with pytest.raises(ValueError, match=r"\(1, 0\) frames .* were written but there are \(12, 0\)"):
         write_one()
     assert list(tmp_path.iterdir()) == []
 
@@ -145,7 +145,7 @@ for limit in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         with open_container(Path(sys.argv[1]), Layout("x", (20, 20, 32, 32), axes, np.dtype(np.uint16))) as writer:
-            writer.append([chunk] * 400)
+            writer.put(range(400), [chunk] * 400)
             writer.finish(Extras(valid=np.ones((32, 32), bool)))
         print("written")
     except OSError as error:

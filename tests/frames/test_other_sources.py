@@ -44,7 +44,7 @@ def write_all(folder: Path, counts: Counts) -> list[Path]:
     write_signal2d(folder / "a.hspy", counts, nm_axes(0.5, "nm"))
     axes = nm_axes(0.5, "nm")
     with open_container(folder / "a_data.hdf5", Layout("a", counts.shape, axes, counts.dtype)) as writer:  # type: ignore[arg-type]
-        writer.append(bitshuffle.compress(frame) for frame in counts.reshape(-1, *counts.shape[2:]))
+        writer.put(range(12), map(bitshuffle.compress, counts.reshape(12, *counts.shape[2:])))
         writer.finish(Extras())
     with h5py.File(folder / "plain.h5", "w") as file:
         file["data/frames"] = counts
@@ -58,7 +58,8 @@ def write_all(folder: Path, counts: Counts) -> list[Path]:
         for index, size in enumerate(counts.shape, 1):
             group[f"dim{index}"] = 0.5 * np.arange(size)
             group[f"dim{index}"].attrs["units"] = np.bytes_("nm" if index < 3 else "pixels")
-    write_mib(folder / "a.mib", [counts.reshape(-1, *counts.shape[2:])[:, ::-1]], scan_shape=(3, 4))
+    frames = counts.reshape(-1, *counts.shape[2:])[:, ::-1]
+    write_mib(folder / "a.mib", [frames], scan_shape=(3, 4), scan_in_hdr=True)
     write_empad(folder / "a.xml", counts.astype(np.float32), microscope=Microscope(scan_step_nm=0.5))
     return sorted(path for path in folder.iterdir() if path.suffix not in {".hdr", ".raw"})
 

@@ -13,7 +13,7 @@ from stemcal.formats import bitshuffle
 from stemcal.formats.container import Layout, open_container
 from stemcal.formats.extras import Extras, FrameStatus
 from stemcal.formats.hspy import Axis
-from stemcal.formats.merlin.writer import write_mib
+from stemcal.formats.merlin.writer import write_mib, write_series
 from stemcal.formats.microscope import write_microscope
 from stemcal.frames.hdf5 import Hdf5Source
 from stemcal.frames.mib import MibSource, Sidecars, find_sidecars
@@ -28,11 +28,20 @@ def counts() -> NDArray[np.uint16]:
     return np.random.default_rng(1).poisson(0.7, (3, 4, 17, 13)).astype(np.uint16)
 
 
-def write_container(path: Path, counts: NDArray[np.uint16], **extras: object) -> None:
+def write_container(path: Path, counts: NDArray[np.uint16], missing: tuple[int, ...] = (), **extras: object) -> None:
     axes = (Axis("scan_row", "px"), Axis("scan_col", "px"), Axis("det_row", "px"), Axis("det_col", "px"))
-    with open_container(path, Layout("scan", counts.shape, axes, counts.dtype)) as writer:  # type: ignore[arg-type]
-        writer.append(bitshuffle.compress(frame) for frame in counts.reshape(-1, *counts.shape[2:]))
+    flat = counts.reshape(-1, *counts.shape[2:])
+    places = [place for place in range(len(flat)) if place not in missing]
+    layout = Layout("scan", counts.shape, axes, counts.dtype, n_missing=len(missing))  # type: ignore[arg-type]
+    with open_container(path, layout) as writer:
+        writer.put(places, map(bitshuffle.compress, flat[places]))
         writer.finish(Extras(**extras))  # type: ignore[arg-type]
+
+
+def write_scan(path: Path, counts: NDArray[np.uint16], **options: object) -> None:
+    """Write a raw file whose .hdr states the scan."""
+    stated = {"scan_shape": counts.shape[:2], "scan_in_hdr": True, **options}
+    write_mib(path, [counts.reshape(-1, *counts.shape[2:])], **stated)  # type: ignore[arg-type]
 
 
 def check(source: FrameSource, counts: NDArray[np.uint16]) -> None:
@@ -75,9 +84,11 @@ def test_container(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
     status = np.zeros(12, np.uint8)
     status[5] = FrameStatus.MISSING
     optics = Microscope(voltage_kv=300.0, scan_size_px=4)
+    counts[1, 1] = 0
     write_container(
         tmp_path / "a.hdf5",
         counts,
+        missing=(5,),
         valid=valid,
         frame_status=status,
         microscope=optics,
@@ -132,7 +143,7 @@ def test_a_chunk_that_was_never_written_is_an_error(tmp_path: Path, counts: NDAr
             "Experiments/x/data", counts.shape, "<u2", chunks=chunks, **bitshuffle.filter_options()
         )
         data[0] = counts[0]
-    with pytest.raises(DataError, match="holds 4 of 12 frames"):
+    with pytest.raises(DataError, match="holds 4 of 12 chunks of /Experiments/x/data"):
         open_source(tmp_path / "a.hdf5")
 
 
@@ -180,7 +191,7 @@ def test_a_missing_file_and_a_pattern_are_refused(tmp_path: Path) -> None:
 def test_naughty_names(tmp_path: Path, counts: NDArray[np.uint16], stem: str) -> None:
     write_container(tmp_path / f"{stem}.hdf5", counts)
     np.save(tmp_path / f"{stem}.npy", counts)
-    write_mib(tmp_path / f"{stem}.mib", [counts.reshape(-1, 17, 13)], scan_shape=(3, 4))
+    write_scan(tmp_path / f"{stem}.mib", counts)
     for suffix in (".hdf5", ".npy", ".mib"):
         with open_source(tmp_path / f"{stem}{suffix}") as source:
             assert source.scan_shape == (3, 4)
@@ -191,7 +202,7 @@ def test_naughty_names(tmp_path: Path, counts: NDArray[np.uint16], stem: str) ->
 @pytest.mark.parametrize("assembly", ["1x1", "2x2"])
 def test_mib_rows_are_turned(tmp_path: Path, counts: NDArray[np.uint16], pixel_type: str, assembly: str) -> None:
     frames = counts.reshape(-1, 17, 13)
-    write_mib(tmp_path / "a.mib", [frames], pixel_type=pixel_type, assembly=assembly, scan_shape=(3, 4))
+    write_scan(tmp_path / "a.mib", counts, pixel_type=pixel_type, assembly=assembly)
     with open_source(tmp_path / "a.mib") as source:
         block = source.read(2, 9)
         assert block.dtype == np.dtype(f"u{int(pixel_type[1:]) // 8}")
@@ -199,57 +210,102 @@ def test_mib_rows_are_turned(tmp_path: Path, counts: NDArray[np.uint16], pixel_t
         assert not np.array_equal(block, frames[2:9])
 
 
-def test_mib_takes_the_scan_size_from_the_microscope(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
-    write_mib(tmp_path / "20260101_101010_data.mib", [counts.reshape(-1, 17, 13)])
-    write_microscope(tmp_path / "20260101_101010.hdf", Microscope(voltage_kv=80.0, scan_size_px=4))
+def test_mib_takes_the_scan_size_from_the_microscope(tmp_path: Path) -> None:
+    counts = np.random.default_rng(1).poisson(0.7, (16 * 16, 4, 6)).astype(np.uint16)
+    write_mib(tmp_path / "20260101_101010_data.mib", [counts])
+    write_microscope(tmp_path / "20260101_101010.hdf", Microscope(voltage_kv=80.0, scan_size_px=16))
     with MibSource(tmp_path / "20260101_101010_data.mib") as source:
-        assert source.scan_shape == (3, 4)
+        assert source.scan_shape == (16, 16)
+        assert source.scan.certain
         assert source.flags == ()
         assert source.microscope is not None
         assert source.microscope.voltage_kv == 80.0
-        assert source.microscope_file["set_scan_px"] == 4
+        assert source.microscope_file["set_scan_px"] == 16
         assert source.identity["microscope_sha256"]
 
 
 def test_mib_shape_of_a_person_must_fit(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
-    write_mib(tmp_path / "a.mib", [counts.reshape(-1, 17, 13)], scan_shape=(3, 4))
+    write_scan(tmp_path / "a.mib", counts)
     with MibSource(tmp_path / "a.mib", (2, 6)) as source:
         assert source.scan_shape == (2, 6)
-    with pytest.raises(DataError, match="has 12 frames, but a scan shape of 5,5 has 25"):
+        assert source.scan.certain
+    with pytest.raises(DataError, match=r"has 12 frames \(those missing included\), but 5 x 5 = 25 frames are stated"):
         MibSource(tmp_path / "a.mib", (5, 5))
 
 
-def test_mib_refuses_witnesses_that_disagree(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
-    write_mib(tmp_path / "a.mib", [counts.reshape(-1, 17, 13)], scan_shape=(3, 4))
+def test_mib_whose_witnesses_disagree_is_one_line(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
+    write_scan(tmp_path / "a.mib", counts)
     write_microscope(tmp_path / "a.hdf", Microscope(scan_size_px=256))
-    with pytest.raises(DataError, match=r"4 frames per trigger \(= 3 x 4\).*scan size 256 px \(does not fit") as caught:
-        MibSource(tmp_path / "a.mib")
+    with MibSource(tmp_path / "a.mib") as source:
+        assert not source.scan.certain
+        assert source.scan_shape == (1, 12)
+        assert {item.source for item in source.scan.evidence} >= {"hdr_scan", "hdr_frames_per_trigger", "microscope"}
+        assert [flag.name for flag in source.flags] == ["scan_shape_uncertain"]
+        assert "contradicted by microscope" in source.flags[0].message
+    with pytest.raises(DataError, match="12 frames whose scan shape is not certain") as caught:
+        open_source(tmp_path / "a.mib")
     assert "--scan-shape ROWS,COLS" in caught.value.remedy
+    with open_source(tmp_path / "a.mib", scan_shape=(3, 4)) as given:
+        np.testing.assert_array_equal(given.read(0, 12), counts.reshape(12, 17, 13)[:, ::-1])
 
 
-def test_mib_that_is_not_whole_is_refused(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
+def test_the_bare_number_of_frames_is_not_believed(tmp_path: Path) -> None:
+    counts = np.ones((8, 8, 4, 4), np.uint16)
+    write_mib(tmp_path / "a.mib", [counts.reshape(64, 4, 4)])
+    with MibSource(tmp_path / "a.mib") as source:
+        assert (source.scan.certain, source.scan_shape) == (False, (1, 64))
+        assert source.scan.candidates[0].scan_shape == (8, 8)
+    write_scan(tmp_path / "a.mib", counts)
+    with MibSource(tmp_path / "a.mib") as source:
+        assert (source.scan.certain, source.scan_shape) == (True, (8, 8))
+
+
+def test_mib_that_is_not_whole_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.mib"
-    write_mib(path, [counts.reshape(-1, 17, 13)], scan_shape=(3, 4), frames_in_acquisition=16)
-    with pytest.raises(DataError, match=r"has 12 whole frames but its \.hdr promises 16"):
-        MibSource(path)
-    path.with_suffix(".hdr").unlink()
+    counts = np.random.default_rng(2).poisson(0.7, (8, 9, 5, 4)).astype(np.uint16)
+    exposure_ns = np.where(np.arange(72) % 9 == 8, 3_000_000, 1_000_000)
+    write_scan(path, counts, scan_shape=(8, 8), frames_per_trigger=1, exposure_ns=exposure_ns)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 10)
-    with pytest.raises(DataError, match="ends inside frame 12"):
-        MibSource(path)
+    with MibSource(path) as source:
+        assert [flag.name for flag in source.flags] == ["frames_fewer_than_promised", "frame_cut"]
+        assert "71 whole frames but the .hdr promises 72" in source.flags[0].message
+        assert source.flags[1].value == source.layout.stride_bytes - 10
+        assert source.scan_shape == (8, 9)
+        line = [FrameStatus.OK] * 8 + [FrameStatus.FLY_BACK]
+        assert source.frame_status.tolist() == [*(line * 8)[:-1], FrameStatus.MISSING]
+        np.testing.assert_array_equal(source.read(0, 71), counts.reshape(72, 5, 4)[:71, ::-1])
+        assert not source.read(71, 72).any()
 
 
 def test_damaged_sidecars_are_flags(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
-    write_mib(tmp_path / "a.mib", [counts.reshape(-1, 17, 13)], scan_shape=(3, 4))
+    write_scan(tmp_path / "a.mib", counts)
     (tmp_path / "a.hdr").write_bytes(b"nonsense")
     (tmp_path / "a.hdf").write_bytes(b"nonsense")
     with MibSource(tmp_path / "a.mib") as source:
-        assert [flag.name for flag in source.flags] == ["sidecar_unreadable"] * 2 + ["scan_shape_unknown"]
+        assert [flag.name for flag in source.flags] == ["sidecar_unreadable"] * 2 + ["scan_shape_uncertain"]
         assert source.microscope is None
 
 
-def test_sidecars_can_be_left_out(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
-    write_mib(tmp_path / "a.mib", [counts.reshape(-1, 17, 13)], scan_shape=(3, 4))
-    assert find_sidecars(tmp_path / "a.mib") == Sidecars(hdr=tmp_path / "a.hdr")
-    with MibSource(tmp_path / "a.mib", sidecars=Sidecars()) as source:
+def test_sidecars_may_stand_elsewhere(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
+    write_scan(tmp_path / "a.mib", counts)
+    beside = Sidecars(hdr=tmp_path / "a.hdr")
+    assert find_sidecars(tmp_path / "a.mib") == beside
+    write_microscope(tmp_path / "other.hdf", Microscope(voltage_kv=60.0))
+    with MibSource(tmp_path / "a.mib", sidecars=Sidecars(microscope=tmp_path / "other.hdf")) as source:
+        assert source.sidecars == Sidecars(tmp_path / "a.hdr", tmp_path / "other.hdf")
+        assert source.scan_shape == (3, 4)
+        assert source.microscope == Microscope(voltage_kv=60.0)
+    (tmp_path / "a.hdr").unlink()
+    with MibSource(tmp_path / "a.mib") as source:
+        assert source.sidecars == Sidecars()
         assert source.scan_shape == (1, 12)
+
+
+def test_the_sidecars_of_a_series_are_called_like_its_hdr(tmp_path: Path, counts: NDArray[np.uint16]) -> None:
+    first, *_ = write_series(tmp_path / "scan.hdr", [counts.reshape(12, 17, 13)], 5, scan_shape=(3, 4))
+    write_microscope(tmp_path / "scan.hdf", Microscope(voltage_kv=60.0))
+    for path in (first, tmp_path / "scan.hdr"):
+        with MibSource(path) as source:
+            assert source.sidecars == Sidecars(tmp_path / "scan.hdr", tmp_path / "scan.hdf")
+            check(source, counts[:, :, ::-1])
