@@ -127,7 +127,7 @@ def open_journal(folder: Path, key: str, n_frames: int) -> Journal:
     """
     empty = Journal(folder, key, np.empty(0, np.int64))
     try:
-        with np.load(folder / _STATE, allow_pickle=False) as state:
+        with (folder / _STATE).open("rb") as file, np.load(file, allow_pickle=False) as state:
             found = Journal(folder, str(state["key"]), state["ends"], state["digest"].tobytes())
         size = (folder / _CHUNKS).stat().st_size
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
