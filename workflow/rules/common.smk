@@ -34,6 +34,12 @@ def raw_file(key):
     return path
 
 
+def raw_parts(wildcards):
+    """The raw files of an acquisition in several files, see `raw_file`."""
+    files = DATASETS[wildcards.dataset].get("parts", [])
+    return [ancient(f"{config['session']}/{file}") for file in files]
+
+
 def targets(stage):
     """Records of every data set that goes through a stage."""
     return [

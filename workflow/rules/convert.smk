@@ -1,6 +1,7 @@
 rule convert:
     input:
         mib=raw_file("mib"),
+        parts=raw_parts,
         hdr=raw_file("hdr"),
         microscope=raw_file("microscope_file"),
     output:
@@ -24,4 +25,4 @@ rule convert:
         parameter=parameter("convert"),
     shell:
         "stemcal convert {input.mib:q} --output {output.data:q} --record {output.record:q} --figure {output.figure:q}"
-        " --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"
+        " --accept-fail --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"

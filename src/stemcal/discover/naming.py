@@ -11,21 +11,20 @@ _WORKFLOW_VARIABLE = re.compile(r"<[a-z][a-z0-9_]*>|\{[^{}]*\}")
 _DIGEST_LENGTH = 8
 
 
-def dataset_id(raw_path: str, raw_suffix: str) -> str:
-    """Return the output prefix of ``raw_path`` relative to the processing folder.
+def dataset_id(stem: str) -> str:
+    """Return the output prefix, relative to the processing folder, of the acquisition at a path without its ending.
 
-    ``Merlin/Au/20241113_110035/20241113_110035_data.mib`` gives ``Merlin/Au/20241113_110035/20241113_110035``. A part
+    ``Merlin/Au/20241113_110035/20241113_110035_data`` gives ``Merlin/Au/20241113_110035/20241113_110035``. A part
     with other characters than ``[A-Za-z0-9._+-]`` is simplified and gets a digest of its true name, so that two names
     never become one and a name does not depend on its neighbours.
     """
-    stem = raw_path[: -len(raw_suffix)] if raw_path.lower().endswith(raw_suffix) else raw_path
     parts = stem.removesuffix("_data").split("/")
     return "/".join(_safe(part) for part in parts)
 
 
-def label(raw_path: str, raw_suffix: str) -> str:
+def label(stem: str) -> str:
     """Return what people call the data set: its path without the detector's folder and a repeated time stamp."""
-    parts = raw_path[: -len(raw_suffix)].removesuffix("_data").split("/")
+    parts = stem.removesuffix("_data").split("/")
     if len(parts) > 1 and parts[-1] == parts[-2]:
         parts = parts[:-1]
     return "/".join(parts[1:] if len(parts) > 1 else parts)

@@ -78,7 +78,7 @@ def run_discover(
     cache_path = state_folder(request.processing) / "discover-cache.json"
     cache = _look(request.session, acquisitions, read_cache(cache_path), clock())
     write_cache(cache_path, cache)
-    seen = tuple(_dataset(request, one, cache.entries[one.raw.path], clock()) for one in acquisitions)
+    seen = tuple(_dataset(request, one, cache.entries[one.path], clock()) for one in acquisitions)
     datasets = _with_archived(_bind(request, seen), previous, request.processing)
     return Manifest(
         path="",
@@ -94,26 +94,27 @@ def _look(session: Path, acquisitions: tuple[Acquisition, ...], cache: Cache, no
     """Return the cache brought up to date; only acquisitions that changed are opened."""
     entries = {}
     for acquisition in acquisitions:
-        known = cache.entries.get(acquisition.raw.path)
+        known = cache.entries.get(acquisition.path)
         if known is None or known.signature != acquisition.signature:
-            facts = read_facts(session, acquisition) if acquisition.raw.size_bytes else None
+            facts = read_facts(session, acquisition) if all(raw.size_bytes for raw in acquisition.raws) else None
             known = CacheEntry(signature=acquisition.signature, first_seen_s=now_s, facts=facts)
-        entries[acquisition.raw.path] = known
+        entries[acquisition.path] = known
     return Cache(entries=entries)
 
 
 def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_s: float) -> Dataset:
-    raw, facts = acquisition.raw.path, entry.facts
+    raw, facts = acquisition.path, entry.facts
     verdict, reason = _verdict(request, acquisition, entry, now_s)
     role, role_reason = decide_role(raw, request.discover, request.session_file)
     return Dataset(
-        id=dataset_id(raw, request.discover.raw_suffix),
-        label=label(raw, request.discover.raw_suffix),
+        id=dataset_id(acquisition.stem),
+        label=label(acquisition.stem),
         role=role,
         role_reason=role_reason,
         verdict=verdict,
         reason=reason,
         mib=raw,
+        parts=acquisition.parts,
         hdr=acquisition.hdr.path if acquisition.hdr else None,
         microscope_file=acquisition.microscope.path if acquisition.microscope else None,
         identity=_identity(acquisition, facts),
@@ -128,11 +129,10 @@ def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_
 
 
 def _verdict(request: Request, acquisition: Acquisition, entry: CacheEntry, now_s: float) -> tuple[FileVerdict, str]:
-    raw = acquisition.raw.path
-    name_problem = unusable(raw)
+    name_problem = next(filter(None, map(unusable, (acquisition.path, *acquisition.parts))), None)
     if name_problem is not None:
         return "rejected", name_problem
-    if any(fits(raw, pattern) for pattern in request.session_file.ignore):
+    if any(fits(acquisition.path, pattern) for pattern in request.session_file.ignore):
         return "ignored", "session.yaml says so"
     youngest_s = max(file.mtime_ns for file in acquisition.files) * _NANO
     quiet = Quiet(now_s - youngest_s, now_s - entry.first_seen_s, request.discover.quiet_time_s)
@@ -143,7 +143,7 @@ def _identity(acquisition: Acquisition, facts: Facts | None) -> RawIdentity | No
     if facts is None or facts.problem is not None:
         return None
     return RawIdentity(
-        size_bytes=acquisition.raw.size_bytes,
+        size_bytes=acquisition.size_bytes,
         n_frames=facts.n_frames,
         first_header_sha256=facts.first_header_sha256,
         first_timestamp=facts.first_timestamp,
@@ -226,7 +226,7 @@ def _is_complete(processing: Path, dataset: str, stage: str) -> bool:
 
 
 def _warnings(acquisitions: tuple[Acquisition, ...], cache: Cache, bounds: Bounds) -> tuple[str, ...]:
-    pairs = ((one.raw.path, cache.entries[one.raw.path].facts) for one in acquisitions)
+    pairs = ((one.path, cache.entries[one.path].facts) for one in acquisitions)
     return tuple(f"{path}: {warning}" for path, facts in pairs if facts for warning in _doubts(facts, bounds))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stemcal.discover.facts import Facts
+from stemcal.discover.parts import missing_parts
 from stemcal.discover.snapshot import Acquisition
 from stemcal.records.manifest import FileVerdict
 
@@ -41,35 +42,52 @@ class Quiet:
 
 
 def judge_completeness(acquisition: Acquisition, facts: Facts | None, quiet: Quiet) -> tuple[FileVerdict, str]:
-    """Return the verdict on a raw file and the reason.
+    """Return the verdict on an acquisition and the reason.
 
     Parameters
     ----------
     acquisition : Acquisition
-        The raw file and its sidecars.
+        Its raw files and sidecars.
     facts : Facts or None
-        What its headers say; None for an empty file.
+        What its headers say; None where a file is empty.
     quiet : Quiet
         For how long it has not changed.
     """
     if facts is None:
-        return ("incomplete", "is empty: no frame was written") if quiet.settled else ("growing", "is still empty")
+        name = _empty(acquisition)
+        if quiet.settled:
+            return "incomplete", f"{name}is empty: no frame was written"
+        return "growing", f"{name}is still empty"
     if facts.problem is not None:
         return ("rejected", facts.problem) if quiet.settled else ("growing", f"not readable yet: {facts.problem}")
     return _judge_frames(acquisition, facts, quiet)
 
 
 def _judge_frames(acquisition: Acquisition, facts: Facts, quiet: Quiet) -> tuple[FileVerdict, str]:
-    expected = facts.n_frames_expected
-    if expected is not None and facts.n_frames < expected:
-        have = f"{facts.n_frames} of {expected} frames are on disk"
-        return ("incomplete", f"{have} and nothing more came") if quiet.settled else ("growing", have)
-    if facts.trailing_bytes:
-        cut = f"ends in the middle of frame {facts.n_frames + 1}"
-        return ("incomplete", f"{cut} and nothing more came") if quiet.settled else ("growing", cut)
-    if expected is None and not quiet.surely_settled:
+    lack = _lack(acquisition, facts)
+    if lack is not None:
+        return ("incomplete", f"{lack} and nothing more came") if quiet.settled else ("growing", lack)
+    if facts.n_frames_expected is None and not quiet.surely_settled:
         return "growing", "the number of frames to expect is unknown and the file has not been watched for long enough"
     if not quiet.settled:
         return "growing", "was written to a moment ago"
+    files = f" in {len(acquisition.parts)} files" if acquisition.parts else ""
     sidecars = "" if acquisition.hdr else ", no .hdr to check against"
-    return "ready", f"{facts.n_frames} whole frames{sidecars}"
+    return "ready", f"{facts.n_frames} whole frames{files}{sidecars}"
+
+
+def _lack(acquisition: Acquisition, facts: Facts) -> str | None:
+    """Return in words what an acquisition lacks, by its ``.hdr``, its last bytes and the numbers of its files."""
+    expected = facts.n_frames_expected
+    missing = missing_parts(acquisition.path, acquisition.parts, acquisition.raw_suffix)
+    if expected is not None and facts.n_frames < expected:
+        have = f"{facts.n_frames} of {expected} frames are on disk"
+        return have if missing is None else f"{have}: {missing}"
+    return facts.cut or (missing if expected is None else None)
+
+
+def _empty(acquisition: Acquisition) -> str:
+    """Return the name of the empty file where there are several, and a blank."""
+    if not acquisition.parts:
+        return ""
+    return next(f"{raw.path.rpartition('/')[2]} " for raw in acquisition.raws if raw.size_bytes == 0)

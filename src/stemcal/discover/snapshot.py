@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from stemcal.discover.parts import hdr_of_part
 
 
 @dataclass(frozen=True)
@@ -19,16 +21,47 @@ class FileStat:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """A raw file with its sidecars, as far as they exist."""
+    """The frames of an acquisition with what stands beside them, as far as it exists.
 
-    raw: FileStat
+    Attributes
+    ----------
+    path : str
+        What it is called by: its raw file, or, where the frames are in several files, their ``.hdr``, which is the
+        same whatever files are there.
+    raws : tuple of FileStat
+        The files of frames, at least one.
+    hdr, microscope : FileStat or None
+        The files beside them.
+    raw_suffix : str
+        Ending of raw files.
+    """
+
+    path: str
+    raws: tuple[FileStat, ...]
     hdr: FileStat | None
     microscope: FileStat | None
+    raw_suffix: str
+
+    @property
+    def stem(self) -> str:
+        """Its path without the ending."""
+        return self.path[: -len(".hdr" if self.parts else self.raw_suffix)]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The paths of the files of frames where they are several; empty for a raw file that is called by its name."""
+        paths = tuple(raw.path for raw in self.raws)
+        return () if paths == (self.path,) else paths
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the files of frames."""
+        return sum(raw.size_bytes for raw in self.raws)
 
     @property
     def files(self) -> tuple[FileStat, ...]:
-        """The files that exist, raw file first."""
-        return tuple(file for file in (self.raw, self.hdr, self.microscope) if file is not None)
+        """The files that exist, those of frames first."""
+        return (*self.raws, *(file for file in (self.hdr, self.microscope) if file is not None))
 
     @property
     def signature(self) -> str:
@@ -66,15 +99,21 @@ def _walk(folder: Path, prefix: str, ignored: frozenset[str]) -> Iterator[FileSt
 
 
 def group_acquisitions(files: dict[str, FileStat], raw_suffix: str) -> tuple[Acquisition, ...]:
-    """Group each raw file with the ``.hdr`` of the same stem and the microscope's ``.hdf`` beside it.
+    """Group the raw files of each acquisition with its ``.hdr`` and the microscope's ``.hdf`` beside them.
 
-    The microscope's file carries the acquisition's time stamp: ``<stamp>_data.mib`` goes with ``<stamp>.hdf``.
+    A raw file goes with the ``.hdr`` of the same stem, numbered ones with the ``.hdr`` they share
+    (`stemcal.discover.parts`). The microscope's file carries the acquisition's time stamp: ``<stamp>_data.mib`` goes
+    with ``<stamp>.hdf``.
     """
-    raws = [file for path, file in files.items() if path.lower().endswith(raw_suffix)]
-    return tuple(_acquisition(raw, files, len(raw_suffix)) for raw in raws)
+    together: dict[str, list[FileStat]] = {}
+    for path, file in files.items():
+        if path.lower().endswith(raw_suffix):
+            together.setdefault(hdr_of_part(path, files, raw_suffix) or path, []).append(file)
+    return tuple(_acquisition(path, tuple(raws), files, raw_suffix) for path, raws in sorted(together.items()))
 
 
-def _acquisition(raw: FileStat, files: dict[str, FileStat], suffix_length: int) -> Acquisition:
-    stem = raw.path[:-suffix_length]
-    acquisition = stem.removesuffix("_data")
-    return Acquisition(raw, files.get(f"{stem}.hdr"), files.get(f"{acquisition}.hdf") or files.get(f"{stem}.hdf"))
+def _acquisition(path: str, raws: tuple[FileStat, ...], files: dict[str, FileStat], raw_suffix: str) -> Acquisition:
+    bare = Acquisition(path, raws, None, None, raw_suffix)
+    microscopes = (files.get(f"{stem}.hdf") for stem in (bare.stem.removesuffix("_data"), bare.stem))
+    microscope = next((file for file in microscopes if file is not None), None)
+    return replace(bare, hdr=files.get(f"{bare.stem}.hdr"), microscope=microscope)

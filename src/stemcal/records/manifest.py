@@ -18,7 +18,10 @@ Role = Literal["gold", "sample", "overfocus", "vacuum", "gain"]
 
 
 class RawIdentity(Record):
-    """What makes a raw file the same file: its size, its first header and its sidecars, never its mtime or path."""
+    """What makes an acquisition the same one: size, first header and sidecars, never mtime or path.
+
+    Of an acquisition in several files the sizes are summed and the first header of each counts.
+    """
 
     size_bytes: int
     n_frames: int
@@ -41,7 +44,8 @@ class Dataset(Record):
     role_reason: str
     verdict: FileVerdict
     reason: str
-    mib: str
+    mib: str = Field(description="its raw file, or the .hdr of an acquisition in several files")
+    parts: tuple[str, ...] = Field(default=(), description="its raw files where there are several, ordered by path")
     hdr: str | None
     microscope_file: str | None
     identity: RawIdentity | None
