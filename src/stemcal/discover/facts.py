@@ -18,12 +18,13 @@ from stemcal.records.microscope import Microscope
 class Facts(Record):
     """The headers of one acquisition, or why they cannot be read.
 
-    ``problem`` is None for a readable raw file; ``cut`` says which file ends within a frame; ``warnings`` tell of
-    sidecars that cannot be read, which costs stages and not the data set. ``frame_shape`` and ``itemsize`` are those of
-    the picture, whatever the chips send.
+    ``problem`` is None for a readable raw file; ``left_alone`` says why the workflow has nothing to do with it; ``cut``
+    says which file ends within a frame; ``warnings`` tell of sidecars that cannot be read, which costs stages and not
+    the data set. ``frame_shape`` and ``itemsize`` are those of the picture, whatever the chips send.
     """
 
     problem: str | None = None
+    left_alone: str | None = None
     n_frames: int = 0
     cut: str | None = None
     n_frames_expected: int | None = None

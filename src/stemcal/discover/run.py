@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stemcal.discover.bind import gain_candidates, gold_candidates, group_name
 from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
+from stemcal.discover.empad import group_empad, is_empad, read_empad_facts
 from stemcal.discover.facts import Facts, read_facts
 from stemcal.discover.hold import hold
 from stemcal.discover.naming import dataset_id, label, unusable
@@ -74,10 +75,11 @@ def run_discover(
         Seconds since the epoch.
     """
     files = take_snapshot(request.session, request.discover.ignore_folders)
-    acquisitions = group_acquisitions(files, request.discover.raw_suffix)
+    found = (*group_empad(files), *group_acquisitions(files, request.discover.raw_suffix))
     cache_path = state_folder(request.processing) / "discover-cache.json"
-    cache = _look(request.session, acquisitions, read_cache(cache_path), clock())
+    cache = _look(request.session, found, read_cache(cache_path), clock())
     write_cache(cache_path, cache)
+    acquisitions = tuple(one for one in found if not is_empad(one) or cache.entries[one.path].facts is not None)
     seen = tuple(_dataset(request, one, cache.entries[one.path], clock()) for one in acquisitions)
     datasets = _with_archived(_bind(request, seen), previous, request.processing)
     return Manifest(
@@ -96,10 +98,17 @@ def _look(session: Path, acquisitions: tuple[Acquisition, ...], cache: Cache, no
     for acquisition in acquisitions:
         known = cache.entries.get(acquisition.path)
         if known is None or known.signature != acquisition.signature:
-            facts = read_facts(session, acquisition) if all(raw.size_bytes for raw in acquisition.raws) else None
+            facts = _facts(session, acquisition)
             known = CacheEntry(signature=acquisition.signature, first_seen_s=now_s, facts=facts)
         entries[acquisition.path] = known
     return Cache(entries=entries)
+
+
+def _facts(session: Path, acquisition: Acquisition) -> Facts | None:
+    """Return what the headers say; None where a file is empty, or an ``.xml`` of anything else than an EMPAD."""
+    if not all(raw.size_bytes for raw in acquisition.raws):
+        return None
+    return read_empad_facts(session, acquisition) if is_empad(acquisition) else read_facts(session, acquisition)
 
 
 def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_s: float) -> Dataset:
@@ -134,13 +143,15 @@ def _verdict(request: Request, acquisition: Acquisition, entry: CacheEntry, now_
         return "rejected", name_problem
     if any(fits(acquisition.path, pattern) for pattern in request.session_file.ignore):
         return "ignored", "session.yaml says so"
+    if entry.facts is not None and entry.facts.left_alone is not None:
+        return "ignored", entry.facts.left_alone
     youngest_s = max(file.mtime_ns for file in acquisition.files) * _NANO
     quiet = Quiet(now_s - youngest_s, now_s - entry.first_seen_s, request.discover.quiet_time_s)
     return judge_completeness(acquisition, entry.facts, quiet)
 
 
 def _identity(acquisition: Acquisition, facts: Facts | None) -> RawIdentity | None:
-    if facts is None or facts.problem is not None:
+    if facts is None or facts.problem is not None or facts.left_alone is not None:
         return None
     return RawIdentity(
         size_bytes=acquisition.size_bytes,
