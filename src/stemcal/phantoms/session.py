@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from stemcal.errors import UsageError
 from stemcal.formats.merlin import append_mib, inspect_mib, write_mib
+from stemcal.formats.merlin.writer import READOUT_S
 from stemcal.formats.microscope import write_microscope
 from stemcal.phantoms.damage import cut_last_frame, garble_header
 from stemcal.phantoms.gain import FlatField, gain_pattern, thinned, tilted_dose
@@ -35,6 +36,8 @@ Action = Literal["written", "kept", "touched", "grown"]
 _SEEDS_PER_SESSION = 1000
 _TILT = (0.12, -0.08)
 """How much the dose of a flat field rises toward the last row and column."""
+_FLY_BACK_NS = 500_000
+"""Pause between two lines."""
 _DAMAGE = {"cut": cut_last_frame, "garbled_header": garble_header}
 
 
@@ -102,6 +105,16 @@ def write_session(folder: Path, plan: SessionPlan, *, threads: int = 2, grow: bo
     return tuple(sorted(done, key=lambda written: order.index(written.name)))
 
 
+def _line_times_ns(plan: SessionPlan, scan: ScanPlan) -> NDArray[np.int64] | None:
+    """Return the time of every frame where lines are triggered: the beam flies back between them. None elsewhere."""
+    if not scan.lines_in_hdr or scan.expected == "growing":
+        return None
+    row, col = np.divmod(np.arange(scan.n_written, dtype=np.int64), scan.scan_shape[1])
+    period_ns = round((plan.exposure_s + READOUT_S) * 1e9)
+    line_ns = scan.scan_shape[1] * period_ns + _FLY_BACK_NS
+    return round(_start(scan).timestamp() * 1e9) + row * line_ns + col * period_ns
+
+
 def write_scan(folder: Path, plan: SessionPlan, scan: ScanPlan) -> Path:
     """Write the three files of one acquisition and return the path of its raw file."""
     mib = folder / scan.name
@@ -116,6 +129,7 @@ def write_scan(folder: Path, plan: SessionPlan, scan: ScanPlan) -> Path:
         frames_per_trigger=scan.scan_shape[1] if scan.lines_in_hdr else 1,
         exposure_s=plan.exposure_s,
         start_time=_start(scan),
+        time_ns=_line_times_ns(plan, scan),
     )
     write_microscope(mib.with_name(f"{scan.timestamp}.hdf"), plan.microscope(scan))
     if scan.damage is not None:

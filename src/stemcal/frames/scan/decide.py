@@ -40,6 +40,8 @@ CERTAIN = 0.99
 CERTAIN_ROWS = 0.5
 """Probability from which its first and last row are believed with them; below `CERTAIN` a flag says so. A line too many
 or too few displaces nothing: all frames are kept, those outside the scan too."""
+STATED = 0.9
+"""Probability from which a layout is believed that ScanX and ScanY of the ``.hdr`` state with that very product."""
 LISTED = 0.01
 """Less probable layouts are not listed."""
 _MOST = 5
@@ -144,7 +146,7 @@ def decide(
     if n_slots == 1:
         return ScanLayout((1, 1), 0, (), spikes(heard.exposures, None, ()), 1.0, certain=True)
     against = [] if best is None else doubts(heard, best, restarts)
-    if best is None or best.layout is None or against or not _is_certain(best, ranked):
+    if best is None or best.layout is None or against or not _is_certain(heard, best, ranked):
         return _one_line(heard, ranked, best, against)
     flags = overruled_flags(contradictions(heard, best))
     if best.probability < CERTAIN:
@@ -152,7 +154,11 @@ def decide(
     return _placed(heard, best.layout, best.probability, ranked, evidence_of(heard, best), flags)
 
 
-def _is_certain(best: Scored, ranked: list[Scored]) -> bool:
+def _is_certain(heard: Heard, best: Scored, ranked: list[Scored]) -> bool:
+    """Whether a layout can be built on; the acquisition's own ``.hdr`` that states it to the frame asks for less."""
+    layout = best.layout
+    if layout == Layout(*(heard.hdr_scan or (0, 0))) and layout is not None and not layout.excess(heard.n_slots):
+        return best.probability >= STATED
     alike = sum(item.probability for item in ranked if item.layout is not None and item.alignment == best.alignment)
     return alike >= CERTAIN and best.probability >= CERTAIN_ROWS
 
