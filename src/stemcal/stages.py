@@ -106,9 +106,22 @@ def _streaming(float_copies: int, bytes_per_frame: int, patterns: int = 10) -> C
     return memory_mb
 
 
+def _converting(extent: Extent, threads: int) -> int:
+    """Memory of the conversion: raw blocks on their way, sums of blocks and of the scan, what is kept per position.
+
+    Blocks are worked on, wait for their turn or for the digest of the raw file (two of them). A block's sums are five
+    patterns of 8 bytes, those of the scan seven; the compiler of the kernels takes 80 MB.
+    """
+    blocks = (3 * threads + 3) * (extent.block_bytes + 5 * 8 * extent.frame_pixels)
+    working = threads * (8 * extent.frame_bytes + 6 * 8 * extent.frame_pixels)
+    scan = 7 * 8 * extent.frame_pixels + 40 * _MIB
+    total = blocks + working + scan + 300 * extent.n_frames
+    return _INTERPRETER_MB + 80 + math.ceil(total / _MIB)
+
+
 STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
-    "convert": Stage(1, (), ("raw",), _streaming(1, 120), 150.0),
+    "convert": Stage(2, (), ("raw",), _converting, 300.0),
     "gold": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=190), 100.0),
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
