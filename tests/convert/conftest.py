@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from numpy.typing import NDArray
 from stemcal.formats.merlin.writer import write_mib
 from stemcal.formats.microscope import write_microscope
 from stemcal.records.microscope import Microscope
+
+
+@pytest.fixture(autouse=True)
+def no_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that somebody makes meanwhile must not become part of the provenance of one of two runs."""
+    monkeypatch.setenv("GIT_DIR", os.devnull)
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,13 @@ GOLDEN_SUMS = {
     "bright_field": 1458821.0,
     "centre_of_mass_col": 4903.83009,
     "centre_of_mass_row": 5272.54324,
+    "high_angle_dark_field": 1106726.0,
+    "max_count": 189000.0,
     "max_pattern": 23246005.0,
     "mean_pattern": 22114837.3,
+    "preview": 442296746.0,
+    "saturated_pattern": 0.0,
+    "saturated_pixels": 0.0,
     "sum_pattern": 442296746.0,
     "total_counts": 3772005.0,
     "variance_pattern": 2215728.73,
@@ -45,16 +50,16 @@ def counts() -> np.ndarray:
 
 
 def test_convert(tmp_path: Path, no_drawing: None) -> None:
-    assert STAGES["convert"].revision == 1, REMEDY
+    assert STAGES["convert"].revision == 2, REMEDY
     raw = tmp_path / "scan_data.mib"
-    write_mib(raw, [counts()], assembly="1x1", scan_shape=(4, 5))
+    write_mib(raw, [counts()], assembly="1x1", scan_shape=(4, 5), scan_in_hdr=True)
     record = run_convert(raw, ConvertPaths.of(tmp_path / "out_data.hdf5"), settings=ConvertSettings())
     assert record.result is not None
     found = record.result.virtual_detectors
     assert found is not None
     disk = (found.centre_row_px.value, found.centre_col_px.value, found.disk_radius_px.value)
     np.testing.assert_allclose(disk, GOLDEN_DISK, rtol=1e-9, err_msg=REMEDY)
-    assert record.result.n_invalid_pixels == GOLDEN_N_INVALID, REMEDY
+    assert record.result.invalid_pixels.total == GOLDEN_N_INVALID, REMEDY
     assert checksums(tmp_path / "out_data.hdf5") == GOLDEN_SUMS, REMEDY
 
 

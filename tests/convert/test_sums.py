@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stemcal.convert.detectors import N_GROUPS, apertures, locate_disk, virtual_detectors
+from stemcal.convert.detectors import CIRCLES, N_GROUPS, circles, locate_disk, virtual_detectors
+from stemcal.convert.preview import plan_preview
 from stemcal.convert.settings import ConvertSettings
-from stemcal.convert.sums import ScanSums, reduce_block
+from stemcal.convert.sums import BlockSums, ScanSums, reduce_frames
 from stemcal.frames.plan import plan_blocks
 from stemcal.optics.disk import BrightDisk, NoDisk
 
@@ -16,11 +17,17 @@ SHAPE = (33, 41)
 DETECTORS = virtual_detectors(BrightDisk(15.2, 22.7, 6.5), None, SHAPE, ConvertSettings())
 
 
-def summed(frames: NDArray[np.generic], block_frames: int = 5, valid: NDArray[np.bool_] | None = None) -> ScanSums:
-    mask = np.ones(SHAPE, bool) if valid is None else valid
-    sums = ScanSums((1, len(frames)), SHAPE)
+def summed(frames: NDArray[np.generic], block_frames: int = 5) -> ScanSums:
+    """Add up frames in blocks, the last block first."""
+    sums = ScanSums(plan_preview((1, len(frames)), SHAPE))
     for block in reversed(plan_blocks(len(frames), 1, block_frames)):
-        sums.add(block, reduce_block(frames[block.start : block.stop], apertures(DETECTORS, mask), valid))
+        part = frames[block.start : block.stop]
+        images = {
+            "total_counts": part.sum(axis=(1, 2), dtype=np.uint64),
+            "moment_row": (part.sum(axis=2, dtype=np.uint64) * np.arange(SHAPE[0], dtype=np.uint64)).sum(axis=1),
+            "moment_col": (part.sum(axis=1, dtype=np.uint64) * np.arange(SHAPE[1], dtype=np.uint64)).sum(axis=1),
+        }
+        sums.add(np.arange(block.start, block.stop), block.n_frames, BlockSums(reduce_frames(part), images))
     return sums
 
 
@@ -48,42 +55,42 @@ def test_the_variance_of_a_bright_steady_pixel_is_not_lost() -> None:
     assert abs(squares - frames[:, 0, 0].mean() ** 2 - float(wanted)) > 1e-4
 
 
-def test_virtual_detectors_and_centre_of_mass() -> None:
-    frames = np.random.default_rng(1).poisson(0.3, (9, *SHAPE)).astype(np.uint16)
-    frames[4] = 0
-    sums = summed(frames).as_sums()
+def test_frames_outside_the_scan_are_in_no_image() -> None:
+    sums = ScanSums(plan_preview((1, 3), SHAPE))
+    images = {name: np.array([5, 6, 7], np.uint64) for name in ("total_counts", "moment_row", "moment_col")}
+    sums.add(np.array([2, -1, 0]), 0, BlockSums(None, images))
+    assert sums.as_sums()["total_counts"].values.tolist() == [[7, 0, 5]]
+    assert sums.centre_of_mass()[0].tolist() == pytest.approx([1, np.nan, 1], nan_ok=True)
+    assert not sums.total.any()
+
+
+def test_circles_are_the_pixels_whose_centres_are_nearer() -> None:
+    found = circles(DETECTORS, SHAPE)
     row, col = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    distance = np.hypot(row - 15.2, col - 22.7)
-    for name, mask in (
-        ("bright_field", distance < 6.5),
-        ("annular_bright_field", (distance >= 3.25) & (distance < 6.5)),
-        ("annular_dark_field", distance >= 7.8),
-    ):
-        np.testing.assert_array_equal(sums[name].values[0], frames[:, mask].sum(axis=1))
-    assert np.isnan(sums["centre_of_mass_row"].values[0, 4])
-    wanted = (frames[0] * row).sum() / frames[0].sum()
-    assert sums["centre_of_mass_row"].values[0, 0] == pytest.approx(wanted, rel=1e-14)
-    wanted = (frames[0] * col).sum() / frames[0].sum()
-    assert sums["centre_of_mass_col"].values[0, 0] == pytest.approx(wanted, rel=1e-14)
-
-
-def test_invalid_pixels_count_in_the_patterns_only() -> None:
-    frames = np.ones((3, *SHAPE), np.uint16)
-    frames[:, 15, 22] = 60000
-    valid = np.ones(SHAPE, bool)
-    valid[15, 22] = False
-    sums = summed(frames, valid=valid).as_sums()
-    assert sums["max_pattern"].values[15, 22] == 60000
-    assert sums["total_counts"].values.tolist() == [[frames[0].size - 1] * 3]
-    assert sums["bright_field"].values.max() < 200
+    distance = np.hypot(row - 15.2, col - 22.7).ravel()
+    assert CIRCLES == ("high_angle", "dark_field", "bright_field", "inner_bright_field")
+    for inside, radius in zip(found.inside, (19.5, 7.8, 6.5, 3.25), strict=True):
+        np.testing.assert_array_equal(inside, distance < radius)
+    by_edges = np.zeros((4, row.size), bool)
+    for edges in found.edges.astype(int):
+        for circle in range(4):
+            by_edges[circle, edges[circle] : edges[7 - circle]] = True
+    np.testing.assert_array_equal(by_edges, found.inside)
 
 
 def test_the_dark_field_reaches_the_corner() -> None:
-    pixels = apertures(DETECTORS, np.ones(SHAPE, bool))
     row, col = np.mgrid[: SHAPE[0], : SHAPE[1]]
     farthest = np.hypot(row - 15.2, col - 22.7).max()
     assert DETECTORS.annular_dark_field_px[1] > farthest
-    assert len(pixels.inside_dark_field) < row.size
+    assert DETECTORS.high_angle_dark_field_px == (19.5, DETECTORS.annular_dark_field_px[1])
+    assert not circles(DETECTORS, SHAPE).inside[0].all()
+
+
+def test_a_high_angle_beyond_the_detector_holds_nothing() -> None:
+    wide = virtual_detectors(BrightDisk(15.2, 22.7, 12.0), None, SHAPE, ConvertSettings())
+    inner, outer = wide.high_angle_dark_field_px
+    assert inner == outer == wide.annular_dark_field_px[1]
+    assert circles(wide, SHAPE).inside[0].all()
 
 
 def disk(row: float, col: float, radius: float) -> NDArray[np.float64]:

@@ -17,7 +17,15 @@ from stemcal.phantoms.mixtures import write_scans
 from stemcal.records.atomic import write_record
 from stemcal.records.base import Flag, Provenance, Quality, Quantity, Verdict
 from stemcal.records.calibration import BoundEllipse, BoundGain, BoundPixelSize, CalibrationRecord, Candidate, Origin
-from stemcal.records.convert import ConvertRecord, ConvertResult, VirtualDetectors
+from stemcal.records.convert import (
+    ConvertRecord,
+    ConvertResult,
+    FrameCounts,
+    InvalidPixels,
+    RawFile,
+    Scan,
+    VirtualDetectors,
+)
 from stemcal.records.failure import FailureRecord
 from stemcal.records.gain import GainDose, GainPixels, GainRecord, GainResult
 from stemcal.records.gold import Centre, Ellipse, GoldRecord, GoldResult, PixelSize, ScaleSearch
@@ -131,22 +139,41 @@ class Builder:
             disk_radius_px=q(18.1, 0.05, "px"),
             bright_field_px=(0, 18),
             annular_bright_field_px=(9, 18),
-            annular_dark_field_px=(36, 240),
+            annular_dark_field_px=(36, 362),
+            high_angle_dark_field_px=(54, 362),
+        )
+        missing = 12 if seed == 3 else 0
+        frames = FrameCounts(
+            in_file=65536 - missing,
+            positions=65536,
+            ok=65536 - missing,
+            missing=missing,
+            fly_back=0,
+            spikes=0,
+            outside_scan=0,
+            duplicates=0,
+            unreadable=0,
+            restarts=(),
+            first_number=1,
         )
         result = ConvertResult(
+            raw_files=(RawFile(name="x.mib", size_bytes=1, n_frames=65536 - missing, sha256=digest(dataset.id)),),
             scan_shape=(256, 256),
-            scan_shape_evidence=(),
+            scan=Scan(certain=True, probability=1.0, first_slot=0, fly_back_cols=(), candidates=(), evidence=()),
+            frames=frames,
             frame_shape=(515, 515),
+            chip_gap_px=3,
             dtype="uint16",
+            pixel_type="U16",
             counter_depth_bit=12,
             assembly="2x2",
-            rows_flipped=False,
-            n_frames=65536,
-            n_missing_frames=12 if seed == 3 else 0,
-            n_invalid_pixels=1542,
+            rows_flipped=True,
+            invalid_pixels=InvalidPixels(gap=3081, masked=0, dead=12, hot=3, total=3096),
             mean_counts_per_frame=q(18342.0 + 100 * seed, 41.0, "counts"),
             max_count=812,
+            saturation=None,
             virtual_detectors=disk,
+            binned=None,
             acquired_at=dataset.acquired_at,
             microscope=OPTICS,
         )
