@@ -129,10 +129,11 @@ class BlockWorker:
             else:
                 part = source.mib.read_records(start, stop, records[start - block.start : stop - block.start])
                 pixels = from_records(part, source.layout.header)
-            row_sums, col_sums = sums.absorb(pixels, taken, int(self._cells[start]))
+            cell = int(self._cells[start])
+            row_sums, col_sums = sums.absorb(pixels, taken, cell)
             found = self._images(taken, row_sums, col_sums)
             if self._ceiling is not None and int(found["max_count"].max()) >= self._ceiling:
-                found["saturated_pixels"] = sums.note_saturation(taken, self._ceiling, self._masked)
+                found["saturated_pixels"] = sums.note_saturation(taken, self._ceiling, self._masked, cell)
             images.append(found)
             chunks.extend(done or map(bitshuffle.compress, pictures))
             if self._binning is not None:

@@ -97,7 +97,7 @@ def conclude(
         *source.flags,
         *frame_flags(counts),
         *_intensity(source, sums),
-        *_full_counters(saturation, counts.positions),
+        *_full_counters(saturation, counts.ok),
         *no_disk,
         *_blank(mean),
     )
@@ -148,12 +148,12 @@ def _saturation(source: MibSource, sums: ScanSums) -> Saturation | None:
     return Saturation(
         ceiling=ceiling,
         n_pixels=int(np.count_nonzero(sums.saturated)),
-        n_frames=int(np.count_nonzero(sums.images["saturated_pixels"])),
+        n_frames=int(np.count_nonzero(sums.images["saturated_pixels"][source.frame_status == FrameStatus.OK])),
     )
 
 
-def _full_counters(saturation: Saturation | None, n_positions: int) -> tuple[Flag, ...]:
-    if saturation is None or saturation.n_frames <= _MAX_SATURATED_FRAMES * n_positions:
+def _full_counters(saturation: Saturation | None, n_ok: int) -> tuple[Flag, ...]:
+    if saturation is None or saturation.n_frames <= _MAX_SATURATED_FRAMES * n_ok:
         return ()
     message = (
         f"{saturation.n_pixels} pixels reach the ceiling of {saturation.ceiling} counts, "

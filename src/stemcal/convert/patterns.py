@@ -114,13 +114,17 @@ class PatternSums:
             self._preview[cell] = np.zeros(self._plan.bins, np.uint64)
         return self._preview[cell]
 
-    def note_saturation(self, frames: NDArray[Any], ceiling: int, masked: NDArray[np.intp]) -> Image:
-        """Count pixels at ``ceiling``, those ``masked`` left out; return how many each frame has."""
+    def note_saturation(self, frames: NDArray[Any], ceiling: int, masked: NDArray[np.intp], cell: int) -> Image:
+        """Count pixels at ``ceiling``, those ``masked`` left out; return how many each frame has.
+
+        As in `absorb`, frames of cell -1 are in no pattern.
+        """
         full = frames >= ceiling
         full[:, masked] = False
-        if self._saturated is None:
-            self._saturated = np.zeros(self._shape, np.uint64)
-        self._saturated += full.sum(axis=0, dtype=np.uint64).reshape(self._shape)
+        if cell >= 0:
+            if self._saturated is None:
+                self._saturated = np.zeros(self._shape, np.uint64)
+            self._saturated += full.sum(axis=0, dtype=np.uint64).reshape(self._shape)
         in_frame: Image = full.sum(axis=1, dtype=np.uint64)
         return in_frame
 

@@ -176,7 +176,7 @@ class ScanSums:
             "max_pattern": Sum(self.maximum, "count", "maximum over the frames that are ok"),
             "mean_pattern": Sum(self.mean(), "count", "mean over the frames that are ok"),
             "variance_pattern": Sum(self.variance(), "count^2", "population variance over the frames that are ok"),
-            "saturated_pattern": Sum(self.saturated, "1", "frames in which the pixel is at the ceiling of its counter"),
+            "saturated_pattern": Sum(self.saturated, "1", "frames that are ok in which the pixel is at the ceiling"),
             "centre_of_mass_row": Sum(row.reshape(self.scan_shape), "px", com),
             "centre_of_mass_col": Sum(col.reshape(self.scan_shape), "px", com),
         }

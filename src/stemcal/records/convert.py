@@ -69,7 +69,7 @@ class InvalidPixels(Record):
 
 
 class Saturation(Record):
-    """Counters that were full: ``ceiling`` is the largest count of the detector."""
+    """Counters that were full in frames that are ok: ``ceiling`` is the largest count of the detector."""
 
     ceiling: int
     n_pixels: int
