@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from stemcal.errors import DataError, UsageError
+from stemcal.formats.chip_gap import insert_gap, remove_gap
 from stemcal.formats.merlin import MibFile, check_last_frame, inspect_mib
 from stemcal.formats.microscope import read_microscope
 from stemcal.optics.disk import BrightDisk, find_bright_disk, window_centroid
@@ -22,11 +23,13 @@ from stemcal.optics.rings import cubic_rings
 from stemcal.phantoms import damage
 from stemcal.phantoms.materials import phase_maps
 from stemcal.phantoms.plan import SessionPlan
-from stemcal.phantoms.session import TRUTH, with_faults, write_scan, write_session
+from stemcal.phantoms.scan import DetectorPlan
+from stemcal.phantoms.session import TRUTH, scan_frames, with_faults, write_scan, write_session
 from stemcal.phantoms.truth import SessionTruth
 from stemcal.records.atomic import read_record
 
 PLAN = SessionPlan.tiny()
+GAP = PLAN.detector.gap_px
 GOLD, ISLANDS, LAYERS, TORN, CUT, GARBLED, GROWING = PLAN.scans
 
 
@@ -43,9 +46,9 @@ def session(made, tmp_path) -> Path:
     return tmp_path / "session"
 
 
-def frames_of(folder: Path, name: str) -> np.ndarray:
+def frames_of(folder: Path, name: str, gap_px: int = 0) -> np.ndarray:
     with MibFile(folder / name) as mib:
-        return mib.read(0, mib.n_frames)
+        return insert_gap(mib.read(0, mib.n_frames), gap_px)
 
 
 def states(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -166,8 +169,8 @@ def test_the_truth_is_readable_and_complete(made):
 
 def test_the_beam_is_where_the_truth_says(made):
     truth = read_record(made / TRUTH, SessionTruth).datasets[ISLANDS.name]
-    frames = frames_of(made, ISLANDS.name)
-    valid = with_faults(np.ones((1, *frames.shape[1:])), PLAN.detector)[0] == 1
+    frames = frames_of(made, ISLANDS.name, GAP)
+    valid = insert_gap(with_faults(np.ones((1, 128, 128)), PLAN.detector)[0] == 1, GAP)
     disk = find_bright_disk(frames.mean(axis=0), valid)
     assert isinstance(disk, BrightDisk)
     assert disk.centre_px == pytest.approx((truth.centre_row_px, truth.centre_col_px), abs=0.15)
@@ -181,7 +184,7 @@ def test_gold_rings_lie_on_the_ellipse_of_the_truth(made):
     """Counts within 1.5 px of the true 220 ellipse stand out from those 4 px inside; turned by 90 degrees, less so."""
     camera = PLAN.phantom_camera(GOLD)
     truth = read_record(made / TRUTH, SessionTruth).datasets[GOLD.name]
-    frames = frames_of(made, GOLD.name).astype(float)
+    frames = frames_of(made, GOLD.name, GAP).astype(float)
     rows, cols = np.indices(frames.shape[1:])
 
     def ring_counts(angle_deg: float, offset_px: float) -> float:
@@ -207,6 +210,19 @@ def test_scattering_follows_the_maps(made):
     expected = sum(phase_maps(LAYERS).values())
     scattered = frames.sum(axis=(1, 2)).reshape(LAYERS.scan_shape) / LAYERS.counts_per_frame - 0.3
     assert np.corrcoef(scattered.ravel(), expected.ravel())[0, 1] > 0.8
+
+
+def test_what_falls_on_the_gap_between_the_chips_is_lost():
+    """The same electrons on one large chip: those between the four chips are not in the file."""
+    four = PLAN.model_copy(update={"detector": DetectorPlan(dead_cross_px=0)})
+    one_chip = {
+        "detector": DetectorPlan(dead_cross_px=0, gap_px=0),
+        "camera": PLAN.camera.model_copy(update={"frame_shape": PLAN.plane_shape(GOLD)}),
+    }
+    seen, drawn = (next(scan_frames(plan, GOLD, 0, 5)) for plan in (four, PLAN.model_copy(update=one_chip)))
+    assert (seen.shape, drawn.shape) == ((5, 128, 128), (5, 131, 131))
+    np.testing.assert_array_equal(seen, remove_gap(drawn, GAP))
+    assert drawn[:, 64:67].sum() > 0
 
 
 def test_the_detector_has_its_faults(made):
@@ -239,7 +255,7 @@ def test_spoiled_gold_is_spoiled_and_nothing_else(made):
         ring.hkl: far.phantom_camera(far.scans[0]).radius_px(ring.q_per_angstrom) for ring in cubic_rings(4.0782, "F")
     }
     assert radii[2, 2, 0] < min(GOLD.centre_px) < radii[3, 1, 1]
-    assert radii[4, 0, 0] > max(127 - GOLD.centre_px[0], GOLD.centre_px[1])
+    assert radii[4, 0, 0] > max(130 - GOLD.centre_px[0], GOLD.centre_px[1])
     assert far.microscope(far.scans[0]).nominal_camera_length_m == PLAN.camera.nominal_camera_length_m
 
 

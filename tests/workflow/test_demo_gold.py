@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def test_demo_gold(tmp_path: Path, seed: int) -> None:
     plan = SessionPlan.demo(seed=seed)
     scan = next(one for one in plan.scans if one.role == "gold")
     write_scan(tmp_path, plan, scan)
-    stemcal("convert", tmp_path / scan.name, "-o", tmp_path / "au_data.hdf5")
+    settings = json.dumps({"chip_gap_px": plan.detector.gap_px})
+    stemcal("convert", tmp_path / scan.name, "-o", tmp_path / "au_data.hdf5", "--settings", settings)
     stemcal("gold", tmp_path / "au_data.hdf5", "-o", tmp_path / "au_gold.json")
     record = read_record(tmp_path / "au_gold.json", GoldRecord)
     truth = session_truth(plan).datasets[scan.name]

@@ -11,6 +11,7 @@ import hdf5plugin  # noqa: F401 (registers the filters)
 import numpy as np
 import pytest
 
+from stemcal.formats.chip_gap import insert_gap
 from stemcal.records.atomic import read_record
 from stemcal.records.convert import ConvertRecord
 from stemcal.records.frozen import read_latest
@@ -86,7 +87,9 @@ def test_converted_frames_equal_the_raw_ones(session: Path, manifest: Manifest) 
     (expected,) = file_reader(str(session / one.mib), navigation_shape=record.result.scan_shape[::-1])
     with h5py.File(session / "processing" / f"{one.id}_data.hdf5") as file:
         (experiment,) = file["Experiments"].values()
-        np.testing.assert_array_equal(experiment["data"][...], expected["data"])
+        with_gap = insert_gap(np.asarray(expected["data"]), record.result.chip_gap_px)
+        np.testing.assert_array_equal(experiment["data"][...], with_gap)
+        assert record.result.chip_gap_px == 3
 
 
 def test_gold_is_measured_within_its_own_uncertainty(session: Path, manifest: Manifest) -> None:

@@ -25,4 +25,4 @@ rule convert:
         parameter=parameter("convert"),
     shell:
         "stemcal convert {input.mib:q} --output {output.data:q} --record {output.record:q} --figure {output.figure:q}"
-        " --accept-fail --parameter {params.parameter:q} --threads {threads} --accept-fail > {log:q} 2>&1"
+        " --accept-fail --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"

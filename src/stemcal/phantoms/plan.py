@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from stemcal.formats.chip_gap import gapped_shape
 from stemcal.phantoms.powder import Camera
 from stemcal.phantoms.recipe import Recipe, faulty_detector
-from stemcal.phantoms.scan import CameraPlan, DetectorPlan, ScanPlan
+from stemcal.phantoms.scan import CHIP_GAP_PX, CameraPlan, DetectorPlan, ScanPlan
 from stemcal.records.base import Record
 from stemcal.records.microscope import Microscope
 
@@ -44,7 +45,7 @@ class SessionPlan(Record):
             nominal_camera_length_m=round(0.09 * zoom, 4),
             disk_radius_px=5.0 * zoom,
         )
-        centre = (0.4621 * frame_px, 0.5375 * frame_px)
+        centre = (0.4621 * frame_px, 0.5375 * frame_px + CHIP_GAP_PX)
         return cls(
             seed=seed,
             ring_width_px=1.3 * zoom,
@@ -62,7 +63,7 @@ class SessionPlan(Record):
             nominal_camera_length_m=0.057,
             disk_radius_px=3.0,
         )
-        scans = Recipe(7, (55.2, 71.9), descan_px=0.8, counts=1.2e4).scans()
+        scans = Recipe(7, (56.2, 74.0), descan_px=0.8, counts=1.2e4).scans()
         return cls(seed=seed, ring_width_px=0.9, camera=camera, detector=faulty_detector(128), scans=scans)
 
     def with_gain(self, *, spread: float = 0.04, parity_spread: float = 0.0) -> SessionPlan:
@@ -77,11 +78,15 @@ class SessionPlan(Record):
         """Return the camera that takes ``scan``."""
         return scan.camera or self.camera
 
+    def plane_shape(self, scan: ScanPlan) -> tuple[int, int]:
+        """Return (det_row, det_col) of the plane that ``scan`` is seen on: the chips with the gap between them."""
+        return gapped_shape(self.camera_of(scan).frame_shape, self.detector.gap_px)
+
     def phantom_camera(self, scan: ScanPlan) -> Camera:
         """Return the camera that draws the patterns of ``scan``."""
         plan = self.camera_of(scan)
         return Camera(
-            frame_shape=plan.frame_shape,
+            frame_shape=self.plane_shape(scan),
             centre_row_px=scan.centre_px[0],
             centre_col_px=scan.centre_px[1],
             pixel_size_per_angstrom=plan.pixel_size_per_angstrom,

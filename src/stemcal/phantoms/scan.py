@@ -18,6 +18,10 @@ Damage = Literal["cut", "garbled_header"]
 Expected = Literal["ready", "growing", "incomplete", "rejected"]
 
 
+CHIP_GAP_PX = 3
+"""Width of the gap between the chips of a Medipix3 quad, as ePSIC has it."""
+
+
 class Blob(Record):
     """A soft disk of one phase in scan coordinates, both axes scaled to [-1, 1].
 
@@ -35,7 +39,7 @@ class Blob(Record):
 class CameraPlan(Record):
     """What the gold has to find, and what the microscope says of itself."""
 
-    frame_shape: tuple[int, int] = (256, 256)
+    frame_shape: tuple[int, int] = Field(default=(256, 256), description="as read out, without the gap between chips")
     pixel_size_per_angstrom: float = 0.0112
     ratio: float = 1.025
     angle_deg: float = 35.0
@@ -61,8 +65,13 @@ class CameraPlan(Record):
 
 
 class DetectorPlan(Record):
-    """Faults of the detector: a dead cross between the chips, dead and hot pixels as (row, col)."""
+    """Four chips with a gap between them, and faults: dead edges along the gap, dead and hot pixels as (row, col).
 
+    Pixels are counted as they are read out, without the gap; the patterns and the truth about them are on the plane
+    that has it.
+    """
+
+    gap_px: int = Field(default=CHIP_GAP_PX, ge=0, description="between the chips, where nothing is counted")
     dead_cross_px: int = Field(default=2, ge=0, multiple_of=2)
     dead_pixels: tuple[tuple[int, int], ...] = ()
     hot_pixels: tuple[tuple[int, int], ...] = ()
@@ -90,7 +99,7 @@ class ScanPlan(Record):
     frames_on_disk: int | None = Field(default=None, description="fewer than the scan has, in a growing file")
     scan_in_hdr: bool = Field(default=False, description="ScanX and ScanY")
     lines_in_hdr: bool = Field(default=False, description="frames per trigger = one line; 1 otherwise")
-    centre_px: tuple[float, float]
+    centre_px: tuple[float, float] = Field(description="on the detector with the gap between its chips")
     descan_degree: int = 2
     descan_row_px: tuple[float, ...]
     descan_col_px: tuple[float, ...]

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.errors import UsageError
+from stemcal.formats.chip_gap import remove_gap
 from stemcal.formats.merlin import append_mib, inspect_mib, write_mib
 from stemcal.formats.merlin.writer import READOUT_S
 from stemcal.formats.microscope import write_microscope
@@ -142,14 +143,16 @@ def write_scan(folder: Path, plan: SessionPlan, scan: ScanPlan) -> Path:
 def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Iterator[NDArray[Any]]:
     """Yield blocks of the frames ``start`` to ``stop`` (excluded) of ``scan``, (n, det_row, det_col) uint16.
 
-    A frame does not depend on where the blocks begin.
+    Patterns fall on the chips and on the gap between them; what falls on the gap is lost, and the frames come without
+    it, as the detector writes them. A frame does not depend on where the blocks begin.
     """
     shape = plan.camera_of(scan).frame_shape
     maps = phase_maps(scan)
     weights = np.stack([values.ravel() for values in maps.values()], axis=1) if maps else np.zeros((scan.n_frames, 0))
     seed = plan.seed * _SEEDS_PER_SESSION + [other.name for other in plan.scans].index(scan.name)
     if scan.role == "gain":
-        flat = FlatField(detector_gain(plan), tilted_dose(shape, scan.counts_per_frame / (shape[0] * shape[1]), _TILT))
+        dose = tilted_dose(plan.plane_shape(scan), scan.counts_per_frame / (shape[0] * shape[1]), _TILT)
+        flat = FlatField(detector_gain(plan), remove_gap(dose, plan.detector.gap_px))
         for index, frame in enumerate(flat.blocks(stop, seed)):
             if index >= start:
                 yield with_faults(frame, plan.detector)
@@ -167,7 +170,7 @@ def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Ite
         seed=seed,
     ):
         skipped = max(0, start - done)
-        wanted = frames[skipped:]
+        wanted = remove_gap(frames[skipped:], plan.detector.gap_px)
         if len(wanted):
             counted = wanted if plan.detector.is_even else thinned(wanted, detector_gain(plan), done + skipped, seed)
             yield with_faults(counted, plan.detector)

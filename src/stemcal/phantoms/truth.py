@@ -15,7 +15,7 @@ from stemcal.records.base import Record
 
 
 class DatasetTruth(Record):
-    """The truth about one acquisition; maps are (scan_row, scan_col)."""
+    """The truth about one acquisition; maps are (scan_row, scan_col), pixels those of the frame with the chip gap."""
 
     role: Literal["gold", "sample", "gain"]
     expected_verdict: Expected
@@ -55,7 +55,7 @@ def session_truth(plan: SessionPlan) -> SessionTruth:
 
 def _dataset(plan: SessionPlan, scan: ScanPlan) -> DatasetTruth:
     camera = plan.camera_of(scan)
-    last_row = camera.frame_shape[0] - 1
+    last_row = plan.plane_shape(scan)[0] - 1
     descan = descan_of(scan)
     rows = [scan.centre_px[0] + row for row, _ in descan]
     cols = [scan.centre_px[1] + col for _, col in descan]
