@@ -17,19 +17,20 @@ from numpy.typing import NDArray
 from acquisitions import acquisition
 from contestants.files import flush_file
 from contestants.ours import convert
-from stemcal.convert.blocks import locate
-from stemcal.convert.detectors import apertures
+from stemcal.convert.blocks import BlockWorker, locate
+from stemcal.convert.decoding import from_records
+from stemcal.convert.patterns import PatternSums
+from stemcal.convert.preview import PreviewPlan, plan_preview
 from stemcal.convert.settings import ConvertSettings
-from stemcal.convert.sums import reduce_block
 from stemcal.formats import bitshuffle
 from stemcal.formats.container import Layout, open_container
 from stemcal.formats.extras import Extras
 from stemcal.formats.hspy import Axis
 from stemcal.frames.mib import MibSource
 from stemcal.frames.plan import Block, plan_blocks
-from stemcal.optics.disk import NoDisk
 
 _REPEATS = 3
+_TOGETHER = 8
 _AT_MOST_BYTES = 2**30
 """As much of the file as the stages work on: the blocks are held in memory."""
 _local = threading.local()
@@ -50,18 +51,17 @@ def measure(source: str, folder: str, scan_shape: list[int], cores: int) -> Call
 
 
 def _measure(frames: MibSource, folder: Path, cores: int) -> dict[str, Any]:
-    frame_bytes = frames.frame_shape[0] * frames.frame_shape[1] * frames.dtype.itemsize
-    blocks = plan_blocks(min(frames.n_frames, max(1, _AT_MOST_BYTES // frame_bytes)), frame_bytes)
+    stride = frames.layout.stride_bytes
+    blocks = plan_blocks(min(frames.n_frames, max(1, _AT_MOST_BYTES // stride)), stride)
     held = {block.index: frames.read(block.start, block.stop) for block in blocks}
-    valid = np.ones(frames.frame_shape, np.bool_)
-    found = locate(frames, valid, ConvertSettings())
-    pixels = None if isinstance(found, NoDisk) else apertures(found, valid)
+    preview = plan_preview(frames.scan_shape, frames.frame_shape)
+    worker = BlockWorker(frames, preview, locate(frames, frames.valid, ConvertSettings()), frames.valid)
     chunks = {block.index: [bitshuffle.compress(frame) for frame in held[block.index]] for block in blocks}
     stages: dict[str, Callable[[Block], object]] = {
-        "read": lambda block: _plain_read(frames.path, block, frames.layout.stride_bytes),
-        "read and decode": lambda block: frames.read(block.start, block.stop),
-        "sums": lambda block: reduce_block(held[block.index], pixels, None),
+        "read": lambda block: _plain_read(frames.path, block, stride),
+        "read, decode and add up": lambda block: _absorb(frames, preview, block),
         "compress": lambda block: [bitshuffle.compress(frame) for frame in held[block.index]],
+        "all of these, and virtual images": worker,
         "decompress": lambda block: _decompress(chunks[block.index], held[block.index]),
         "SHA-256 of the raw bytes": lambda block: hashlib.sha256(held[block.index].reshape(-1).data).digest(),
     }
@@ -103,6 +103,15 @@ def _plain_read(path: Path, block: Block, stride_bytes: int) -> None:
         file.readinto(target)
 
 
+def _absorb(frames: MibSource, preview: PreviewPlan, block: Block) -> None:
+    """Put frames in their places and add them up, eight at a time as the conversion does."""
+    sums = PatternSums(frames, preview)
+    taken = np.zeros((_TOGETHER, frames.frame_shape[0] * frames.frame_shape[1]), frames.dtype)
+    for start in range(block.start, block.stop, _TOGETHER):
+        stop = min(start + _TOGETHER, block.stop)
+        sums.absorb(from_records(frames.mib.read_records(start, stop), frames.layout.header), taken[: stop - start], 0)
+
+
 def _buffer(size: int) -> memoryview:
     """Return this thread's buffer."""
     buffer: bytearray | None = getattr(_local, "buffer", None)
@@ -123,7 +132,7 @@ def _container(chunks: Sequence[bytes], frames: MibSource, folder: Path) -> None
     layout = Layout("stages", (1, len(chunks), *frames.frame_shape), axes, frames.dtype)
     path = folder / "stages.hdf5"
     with open_container(path, layout) as writer:
-        writer.append(chunks)
+        writer.put(range(len(chunks)), chunks)
         writer.finish(Extras())
     path.unlink()
 

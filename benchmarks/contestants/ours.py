@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from acquisitions import acquisition
 from stemcal.convert.run import ConvertPaths, run_convert
 from stemcal.convert.settings import ConvertSettings
+from stemcal.formats.merlin.reader import MibFile
 from stemcal.frames.plan import Block
 from stemcal.frames.source import open_source
 from stemcal.frames.stream import stream_blocks
 
 
 def convert(source: str, target: str, scan_shape: list[int], cores: int) -> Callable[[], None]:
-    """Return the conversion with all products: data, sums, record and figure, on the disk when it ends."""
+    """Return the conversion with all products: data, sums, record and figure, on the disk when it ends.
+
+    A conversion of a few frames goes before it, so that loading the compiled kernels counts as start-up.
+    """
     mib, paths, shape = Path(source), ConvertPaths.of(Path(target)), (scan_shape[0], scan_shape[1])
+    with TemporaryDirectory() as folder:
+        few = Path(folder) / "few.mib"
+        acquisition(str(few), [2, 2], MibFile(mib).frame_shape[0])()
+        run_convert(few, ConvertPaths.of(few.with_name("few_data.hdf5")), settings=ConvertSettings(), scan_shape=(2, 2))
 
     def work() -> None:
         run_convert(mib, paths, settings=ConvertSettings(), scan_shape=shape, threads=cores)

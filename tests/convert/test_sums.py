@@ -27,7 +27,8 @@ def summed(frames: NDArray[np.generic], block_frames: int = 5) -> ScanSums:
             "moment_row": (part.sum(axis=2, dtype=np.uint64) * np.arange(SHAPE[0], dtype=np.uint64)).sum(axis=1),
             "moment_col": (part.sum(axis=1, dtype=np.uint64) * np.arange(SHAPE[1], dtype=np.uint64)).sum(axis=1),
         }
-        sums.add(np.arange(block.start, block.stop), block.n_frames, BlockSums(reduce_frames(part), images))
+        sums.add(np.arange(block.start, block.stop), BlockSums(None, images))
+        sums.add_patterns(block.n_frames, BlockSums(reduce_frames(part), {}))
     return sums
 
 
@@ -58,7 +59,7 @@ def test_the_variance_of_a_bright_steady_pixel_is_not_lost() -> None:
 def test_frames_outside_the_scan_are_in_no_image() -> None:
     sums = ScanSums(plan_preview((1, 3), SHAPE))
     images = {name: np.array([5, 6, 7], np.uint64) for name in ("total_counts", "moment_row", "moment_col")}
-    sums.add(np.array([2, -1, 0]), 0, BlockSums(None, images))
+    sums.add(np.array([2, -1, 0]), BlockSums(None, images))
     assert sums.as_sums()["total_counts"].values.tolist() == [[7, 0, 5]]
     assert sums.centre_of_mass()[0].tolist() == pytest.approx([1, np.nan, 1], nan_ok=True)
     assert not sums.total.any()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from stemcal.frames.mib import MibSource
 from stemcal.frames.plan import Block
 from stemcal.optics.disk import NoDisk
 from stemcal.records.convert import VirtualDetectors
+from stemcal.stages import BLOCK_BYTES
 
 _TOGETHER = 8
 """Frames that are worked on together: few enough that they stay in the cache, enough to share the sums' traffic."""
@@ -40,9 +43,7 @@ class BlockResult:
     chunks : tuple of bytes
         One compressed frame each, in file order.
     sums : BlockSums
-        Sums of the block.
-    n_counted : int
-        Frames that are in its patterns.
+        Images and preview of the block; its patterns come with those of all blocks at the end.
     records : ndarray of uint8 or None
         (n, stride_bytes) what of the block was read from the file, as it stands there; None where nobody asked for it.
     binned : ndarray or None
@@ -51,7 +52,6 @@ class BlockResult:
 
     chunks: tuple[bytes, ...]
     sums: BlockSums
-    n_counted: int
     records: NDArray[np.uint8] | None
     binned: NDArray[Any] | None
 
@@ -110,16 +110,18 @@ class BlockWorker:
         )
         self._ceiling = _CEILINGS.get(source.layout.header.counter_depth_bit or 0)
         self._keep_records = keep_records
+        self._local = threading.local()
+        self._all_sums: list[PatternSums] = []
+        self._free: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
 
     def __call__(self, block: Block) -> BlockResult:
         """Return what becomes of frames block.start to block.stop of the file."""
         source = self._source
-        records = np.empty((block.n_frames, source.layout.stride_bytes), np.uint8)
-        sums = PatternSums(source, self._preview)
+        records = self._buffer(block.n_frames)
+        sums, frames = self._mine()
         images: list[dict[str, Image]] = []
         chunks: list[bytes] = []
         binned: list[NDArray[Any]] = []
-        frames = np.zeros((_TOGETHER, source.frame_shape[0] * source.frame_shape[1]), source.dtype)
         for start, stop in self._groups(block):
             taken = frames[: stop - start]
             pictures = taken.reshape(-1, *source.frame_shape)
@@ -140,8 +142,36 @@ class BlockWorker:
                 binned.append(self._binning.bin_detector(pictures))
         merged = {name: np.concatenate([one[name] for one in images]) for name in images[0]}
         kept = records[max(0, self._n_done - block.start) :] if self._keep_records else None
+        if kept is None:
+            self.release(records)
         both = np.concatenate(binned) if binned else None
-        return BlockResult(tuple(chunks), sums.finish(merged), sums.n_counted, kept, both)
+        return BlockResult(tuple(chunks), BlockSums(None, merged, sums.take_preview()), kept, both)
+
+    def collect(self) -> list[tuple[int, BlockSums]]:
+        """Return, once every block is done, the patterns of each thread with the number of frames in them."""
+        return [(sums.n_counted, sums.finish()) for sums in self._all_sums]
+
+    def release(self, records: NDArray[np.uint8]) -> None:
+        """Take back the memory of a result's ``records``: fresh memory would cost more than reading into it."""
+        self._free.put(records if records.base is None else records.base)
+
+    def _buffer(self, n_frames: int) -> NDArray[np.uint8]:
+        """Return memory for as many records, (n, stride_bytes)."""
+        stride = self._source.layout.stride_bytes
+        try:
+            free = self._free.get_nowait()
+        except Empty:
+            free = np.empty(max(BLOCK_BYTES // stride, 1) * stride, np.uint8)
+        return free[: n_frames * stride].reshape(n_frames, stride)
+
+    def _mine(self) -> tuple[PatternSums, NDArray[Any]]:
+        """Return the sums and the frames that this thread works with; the frames' gap stays zero."""
+        if not hasattr(self._local, "sums"):
+            n_pixels = self._source.frame_shape[0] * self._source.frame_shape[1]
+            self._local.sums = PatternSums(self._source, self._preview)
+            self._local.frames = np.zeros((_TOGETHER, n_pixels), self._source.dtype)
+            self._all_sums.append(self._local.sums)
+        return self._local.sums, self._local.frames
 
     def _done(self, start: int, stop: int, pictures: NDArray[Any]) -> list[bytes]:
         """Return frames that an earlier tick has compressed, and put them into ``pictures``; nothing for others."""

@@ -1,4 +1,4 @@
-"""The patterns, the preview and the saturation of one block while its frames pass by."""
+"""The patterns, the preview and the saturation while the frames pass by."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_COUNT = 2**32 - 1
 
 
 class PatternSums:
-    """Adds up the frames of one block.
+    """Adds up frames; one thread works with it, for as many blocks as it gets.
 
     Parameters
     ----------
@@ -128,12 +128,15 @@ class PatternSums:
         in_frame: Image = full.sum(axis=1, dtype=np.uint64)
         return in_frame
 
-    def finish(self, images: dict[str, Image]) -> BlockSums:
-        """Return the sums of the block, with its ``images``."""
+    def take_preview(self) -> dict[int, Image]:
+        """Return what was added to the preview since the last time: flat cell -> (det_row, det_col) binned sum."""
+        preview, self._preview = self._preview, {}
+        return preview
+
+    def finish(self) -> BlockSums:
+        """Return the patterns over all frames."""
         if self.n_counted == 0:
-            return BlockSums(None, images, {}, self._saturated)
+            return BlockSums(None, {}, {}, self._saturated)
         low, high = split_squares(self._squares)
         patterns = (self._total, self._maximum.astype(np.uint64), low, high + self._squares_high)
-        return BlockSums(
-            Patterns(*(one.reshape(self._shape) for one in patterns)), images, self._preview, self._saturated
-        )
+        return BlockSums(Patterns(*(one.reshape(self._shape) for one in patterns)), {}, {}, self._saturated)

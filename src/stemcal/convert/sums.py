@@ -113,18 +113,8 @@ class ScanSums:
         self.preview_plan = preview
         self._preview = np.zeros((preview.cells[0] * preview.cells[1], *preview.bins), np.uint64)
 
-    def add(self, positions: NDArray[np.int64], n_counted: int, sums: BlockSums) -> None:
-        """Add the sums of a block; the order of the blocks does not matter.
-
-        Parameters
-        ----------
-        positions : ndarray of int64
-            (n,) scan position of each frame of the block, -1 for frames outside the scan.
-        n_counted : int
-            Frames that are in the patterns.
-        sums : BlockSums
-            Of the block.
-        """
+    def add_patterns(self, n_counted: int, sums: BlockSums) -> None:
+        """Add patterns over ``n_counted`` frames."""
         if sums.patterns is not None:
             self.n_counted += n_counted
             self.total += sums.patterns.total
@@ -133,6 +123,17 @@ class ScanSums:
             self._squares_high += sums.patterns.squares_high
         if sums.saturated is not None:
             self.saturated += sums.saturated
+
+    def add(self, positions: NDArray[np.int64], sums: BlockSums) -> None:
+        """Add the images and the preview of a block; the order of the blocks does not matter.
+
+        Parameters
+        ----------
+        positions : ndarray of int64
+            (n,) scan position of each frame of the block, -1 for frames outside the scan.
+        sums : BlockSums
+            Of the block.
+        """
         for cell, pattern in sums.preview.items():
             self._preview[cell] += pattern
         placed = positions >= 0
