@@ -5,10 +5,12 @@ A digest is made in file order, one byte after the other, so it has a thread of 
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from stemcal.convert.checksum import Checksum
 from stemcal.errors import DataError
-from stemcal.formats.merlin.layout import MibLayout
+from stemcal.formats.merlin.layout import MibLayout, open_regular
 
 _WAITING = 2
 """Blocks that may wait: enough that the pass does not, few enough that memory stays bounded."""
@@ -49,6 +51,7 @@ class RawDigest:
         self._layouts = layouts
         self._growing = growing
         self._lane = ThreadPoolExecutor(1)
+        self._stopped = Event()
         self._waiting: deque[Future[None]] = deque()
         self._digests = [Checksum() for _ in layouts]
         self._file = 0
@@ -59,9 +62,12 @@ class RawDigest:
             if self._frames == layouts[0].n_whole_frames and not growing:
                 self._submit(self._lane.submit(self._end_file, layouts[0]))
 
-    def add(self, records: NDArray[np.uint8]) -> None:
-        """Take the next records in file order, (n, stride_bytes)."""
-        self._submit(self._lane.submit(self._add, records))
+    def add(self, records: NDArray[np.uint8], release: Callable[[NDArray[np.uint8]], None] | None = None) -> None:
+        """Take the next records in file order, (n, stride_bytes); ``release`` gets them back when they are done."""
+        future = self._lane.submit(self._add, records)
+        if release is not None:
+            future.add_done_callback(lambda _: release(records))
+        self._submit(future)
 
     def read_all(self) -> None:
         """Read the files once more instead: where several ranks share the pass, none of them sees every record."""
@@ -91,6 +97,7 @@ class RawDigest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stopped.set()
         self._lane.shutdown(cancel_futures=True)
 
     def _wait(self) -> None:
@@ -124,6 +131,8 @@ class RawDigest:
 
     def _update(self, index: int, layout: MibLayout, start: int) -> None:
         for piece in _pieces(layout, start):
+            if self._stopped.is_set():
+                return
             self._digests[index].update(np.frombuffer(piece, np.uint8))
 
 
@@ -131,7 +140,7 @@ def _pieces(layout: MibLayout, start: int) -> Iterable[bytes]:
     """Yield the bytes of a file from ``start`` to the size that it had when it was opened."""
     if start == layout.size_bytes:
         return
-    with layout.path.open("rb") as file:
+    with os.fdopen(open_regular(layout.path), "rb") as file:
         file.seek(start)
         while start < layout.size_bytes:
             piece = file.read(min(_READ_BYTES, layout.size_bytes - start))

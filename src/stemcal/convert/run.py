@@ -33,7 +33,7 @@ from stemcal.frames.plan import Block, plan_blocks
 from stemcal.frames.ranks import SERIAL, World
 from stemcal.frames.stream import stream_plan
 from stemcal.optics.disk import NoDisk
-from stemcal.records.atomic import write_record
+from stemcal.records.atomic import refuse_folder, write_record
 from stemcal.records.base import InputFile
 from stemcal.records.convert import Binned, ConvertRecord, RawFile, VirtualDetectors
 from stemcal.records.microscope import Microscope
@@ -153,8 +153,9 @@ def run_convert(
         results = stream_plan(_plan(frames), worker, threads=threads, world=world, progress=progress)
         if world.rank != 0:
             deque(results, maxlen=0)
+            world.send(worker.collect(), 0)
         run = _Run(frames, paths, settings, identity, masked, detectors, binning, journal)
-        record = run.write(results, worker.positions) if world.rank == 0 else None
+        record = run.write(results, worker, world) if world.rank == 0 else None
     final: ConvertRecord = world.bcast(record)
     return final
 
@@ -224,16 +225,19 @@ class _Run:
     binning: BinPlan | None
     journal: Journal | None
 
-    def write(self, results: Iterator[tuple[Block, BlockResult]], positions: NDArray[np.int64]) -> ConvertRecord:
+    def write(self, results: Iterator[tuple[Block, BlockResult]], worker: BlockWorker, world: World) -> ConvertRecord:
         """Write the outputs; the record goes first from the disk and last onto it: where it is, all is complete."""
-        frames, paths = self.frames, self.paths
+        frames, paths, inputs = self.frames, self.paths, self._inputs()
+        refuse_folder(paths.figure)
         paths.record.unlink(missing_ok=True)
         sums = ScanSums(plan_preview(frames.scan_shape, frames.frame_shape))
         with ExitStack() as stack:
             writer = stack.enter_context(open_container(paths.data, self._layout()))
             digest = stack.enter_context(RawDigest(frames.mib.layouts, self._begun()))
             binning = self._open_binning(stack)
-            self._pass(results, positions, sums, writer, digest, binning)
+            self._pass(results, worker, sums, writer, digest, binning)
+            for found in [*worker.collect(), *(one for rank in range(1, world.size) for one in world.recv(rank))]:
+                sums.add_patterns(*found)
             raw_files = _raw_files(frames.mib.layouts, digest.finish())
             frames.mib.check_unchanged()
             pixels = judge_pixels(sums, self.masked, self.detectors, self.settings)
@@ -246,7 +250,7 @@ class _Run:
         draw_overview(paths.figure, paths.name, result, quality, parts, pixels.valid)
         record = ConvertRecord(
             method=METHOD,
-            inputs=self._inputs(),
+            inputs=inputs,
             quality=quality,
             provenance=provenance("convert", self.settings, self.identity),
             result=result,
@@ -263,7 +267,7 @@ class _Run:
     def _pass(
         self,
         results: Iterator[tuple[Block, BlockResult]],
-        positions: NDArray[np.int64],
+        worker: BlockWorker,
         sums: ScanSums,
         writer: ContainerWriter,
         digest: RawDigest,
@@ -271,12 +275,12 @@ class _Run:
     ) -> None:
         for index, (block, found) in enumerate(results):
             if found.records is not None:
-                digest.add(found.records)
+                digest.add(found.records, worker.release)
             elif index == 0:
                 digest.read_all()
-            place = positions[block.start : block.stop]
+            place = worker.positions[block.start : block.stop]
             writer.put(place, found.chunks)
-            sums.add(place, found.n_counted, found.sums)
+            sums.add(place, found.sums)
             if binning is not None and found.binned is not None:
                 binning[0].add(place, found.binned)
 
