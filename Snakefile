@@ -15,6 +15,7 @@ rule all:
     default_target: True
     input:
         results,
+        growing,
         "session.html",
         "session.json",
     localrule: True

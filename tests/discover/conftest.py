@@ -74,8 +74,8 @@ def add_scan(session: Path) -> AddScan:
 def discover(session: Path) -> Discover:
     """Run discovery as of ``NOW`` plus some seconds."""
 
-    def run(*, later_s: float = 0.0, previous: Manifest | None = None) -> Manifest:
-        config = ConfigFile()
+    def run(*, later_s: float = 0.0, previous: Manifest | None = None, **discover: object) -> Manifest:
+        config = ConfigFile.model_validate({"discover": discover})
         request = Request(
             session,
             session / "processing",

@@ -124,6 +124,21 @@ def test_missing_sidecars_are_warnings_that_cost_stages_only(add_scan: AddScan, 
     ]
 
 
+def test_a_growing_file_is_converted_only_if_asked_for_and_only_with_a_whole_frame(
+    add_scan: AddScan, discover: Discover
+) -> None:
+    raw = add_scan("scan")
+    cut(raw, 3 * (384 + 128))
+    touch_now(raw)
+    assert not the_only(discover()).grows
+    dataset = the_only(discover(convert_while_growing=True))
+    assert (dataset.grows, dataset.verdict, dataset.stages) == (True, "growing", ())
+    cut(raw, 12 * (384 + 128) + 1)
+    touch_now(raw)
+    assert not the_only(discover(convert_while_growing=True)).grows
+    assert not the_only(discover(convert_while_growing=True, later_s=3600)).grows
+
+
 def test_without_a_hdr_a_file_must_be_watched_because_clocks_differ(add_scan: AddScan, discover: Discover) -> None:
     add_scan("scan", with_hdr=False, minutes_ago=60)
     assert the_only(discover()).verdict == "growing"

@@ -59,6 +59,13 @@ def results(wildcards):
     ]
 
 
+def growing(wildcards):
+    """How far each file was converted that is still being written; the final conversion goes on from there."""
+    return [
+        f"{name}_growing.json" for name, entry in DATASETS.items() if entry.get("grows")
+    ]
+
+
 def gold_records(wildcards):
     """Candidate references of a scan, in order of preference."""
     return [

@@ -26,3 +26,25 @@ rule convert:
     shell:
         "stemcal convert {input.mib:q} --output {output.data:q} --record {output.record:q} --figure {output.figure:q}"
         " --accept-fail --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"
+
+
+# Frames of a file that is still being written: the journal that they are kept in is not an output, because Snakemake
+# deletes outputs before it runs a rule again.
+rule convert_growing:
+    input:
+        mib=raw_file("mib"),
+    output:
+        record="{dataset}_growing.json",
+    log:
+        "logs/convert_growing/{dataset}.log",
+    benchmark:
+        "benchmarks/convert_growing/{dataset}.jsonl"
+    threads: 2
+    resources:
+        mem_mb=memory_mb("convert"),
+        runtime=runtime_minutes("convert"),
+    params:
+        parameter=parameter("convert"),
+    shell:
+        "stemcal convert {input.mib:q} --output {wildcards.dataset:q}_data.hdf5 --growing --accept-fail"
+        " --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"

@@ -17,10 +17,11 @@ from stemcal.cli.progress import open_progress
 from stemcal.convert.grow import grow
 from stemcal.convert.run import ConvertPaths, run_convert
 from stemcal.convert.settings import ConvertSettings
-from stemcal.errors import UsageError
+from stemcal.errors import DataError, UsageError
 from stemcal.frames.mib import Sidecars, find_sidecars
 from stemcal.records.atomic import record_json, write_record
 from stemcal.records.convert import ConvertRecord
+from stemcal.records.growth import Growth
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +84,16 @@ def run(args: argparse.Namespace) -> int:
 def _grow(args: argparse.Namespace, paths: ConvertPaths) -> int:
     settings, _source = step_settings(args, "convert", ConvertSettings)
     with open_progress("convert", enabled=not args.no_progress) as progress:
-        growth = grow(args.mib, paths.data, settings=settings, threads=args.threads, progress=progress)
+        try:
+            growth = grow(args.mib, paths.data, settings=settings, threads=args.threads, progress=progress)
+        except DataError as error:
+            if not args.accept_fail:
+                raise
+            growth = Growth(raw=args.mib.name, problem=str(error), n_frames=0, n_frames_expected=None)
     write_record(paths.growing, growth)
     promised = "" if growth.n_frames_expected is None else f" of {growth.n_frames_expected}"
-    print(record_json(growth) if args.json else f"convert: growing: {growth.n_frames}{promised} frames are done")
+    done = f"{growth.n_frames}{promised} frames are done"
+    print(record_json(growth) if args.json else f"convert: growing: {growth.problem or done}")
     return 0
 
 

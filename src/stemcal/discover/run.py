@@ -124,6 +124,7 @@ def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_
         reason=reason,
         mib=raw,
         parts=acquisition.parts,
+        grows=verdict == "growing" and _can_grow(request, acquisition, facts),
         hdr=acquisition.hdr.path if acquisition.hdr else None,
         microscope_file=acquisition.microscope.path if acquisition.microscope else None,
         identity=_identity(acquisition, facts),
@@ -135,6 +136,12 @@ def _dataset(request: Request, acquisition: Acquisition, entry: CacheEntry, now_
         microscope=_microscope(request, raw, facts),
         scan_shape=lookup(request.session_file.scan_shapes, raw),
     )
+
+
+def _can_grow(request: Request, acquisition: Acquisition, facts: Facts | None) -> bool:
+    """Whether the frames of a growing acquisition are to be converted already: whole ones in a file of its own."""
+    wanted = request.discover.convert_while_growing and not acquisition.parts
+    return wanted and facts is not None and facts.problem is None and facts.n_frames > 0
 
 
 def _verdict(request: Request, acquisition: Acquisition, entry: CacheEntry, now_s: float) -> tuple[FileVerdict, str]:

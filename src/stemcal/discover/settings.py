@@ -29,6 +29,11 @@ class DiscoverSettings(Settings):
         description="a file is settled when size and time stamp have not changed for this long; "
         "ten minutes outlast the longest pause seen between the detector's writes",
     )
+    convert_while_growing: bool = Field(
+        default=False,
+        description="convert the whole frames of a file that is still being written at every tick, so that little is "
+        "left to do when it is complete; off, because it reads from the disk that the detector writes to",
+    )
     roles: tuple[RolePattern, ...] = Field(
         default=(
             RolePattern(role="gold", pattern=r"(^|[/_ -])au[_ -]?(x|cross)?[_ -]?grat|gold"),

@@ -12,11 +12,13 @@ from stemcal.records.base import Record
 class Growth(Record):
     """Frames of a growing file that are compressed and kept for the final conversion.
 
-    ``n_frames_expected`` is what the ``.hdr`` promises, None where it does not.
+    ``problem`` is why nothing could be added this time, None if something could. ``n_frames_expected`` is what the
+    ``.hdr`` promises, None where it does not.
     """
 
     schema_id: Literal["stemcal/growth/1"] = Field(default="stemcal/growth/1", alias="schema")
     raw: str
+    problem: str | None = None
     n_frames: int
     n_frames_expected: int | None
-    n_bytes_compressed: int
+    n_bytes_compressed: int = 0

@@ -45,6 +45,7 @@ class Dataset(Record):
     verdict: FileVerdict
     reason: str
     mib: str = Field(description="its raw file, or the .hdr of an acquisition in several files")
+    grows: bool = Field(default=False, description="its frames so far are converted although more are to come")
     parts: tuple[str, ...] = Field(default=(), description="its raw files where there are several, ordered by path")
     hdr: str | None
     microscope_file: str | None
