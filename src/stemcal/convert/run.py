@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from stemcal.convert.blocks import BlockResult, BlockWorker, locate
 from stemcal.convert.figure import draw_overview
 from stemcal.convert.grow import journal_folder
 from stemcal.convert.journal import Journal, journal_key, open_journal
+from stemcal.convert.opening import open_alike
 from stemcal.convert.outcome import Validity, conclude, judge_pixels
 from stemcal.convert.preview import plan_preview
 from stemcal.convert.raw_digest import Begun, RawDigest
@@ -124,9 +126,8 @@ def run_convert(
     """
     identity = dict(source or {})
     said_shape, said_microscope = _said(identity)
-    if mib.suffix.lower() not in {".mib", ".hdr"}:
-        raise DataError(mib, f"ends in {mib.suffix!r}, and only .mib files are converted", "give the raw .mib file")
-    frames = MibSource(
+    opening = partial(
+        MibSource,
         mib,
         scan_shape or said_shape,
         sidecars=sidecars,
@@ -134,13 +135,14 @@ def run_convert(
         gap_px=settings.chip_gap_px,
         threads=threads,
     )
+    frames = open_alike(mib, opening, world)
     with frames:
         if not frames.scan.certain:
             _listen(frames, threads, world)
-        masked = _masked(settings, frames)
+        masked = world.bcast(_masked(settings, frames) if world.rank == 0 else None)
         detectors = world.bcast(locate(frames, masked, settings) if world.rank == 0 else None)
         journal = world.bcast(_journal(frames, paths) if world.rank == 0 else None)
-        binning = plan_binning(settings, frames.scan_shape, frames.frame_shape, frames.dtype)
+        binning = world.bcast(_binning(frames, settings) if world.rank == 0 else None)
         worker = BlockWorker(
             frames,
             plan_preview(frames.scan_shape, frames.frame_shape),
@@ -179,6 +181,10 @@ def _journal(frames: MibSource, paths: ConvertPaths) -> Journal | None:
     if len(frames.mib.layouts) > 1:
         return None
     return open_journal(journal_folder(paths.data), journal_key(frames.layout, frames.gap_px), frames.mib.n_frames)
+
+
+def _binning(frames: MibSource, settings: ConvertSettings) -> BinPlan | None:
+    return plan_binning(settings, frames.scan_shape, frames.frame_shape, frames.dtype)
 
 
 def _reads_again(journal: Journal | None) -> bool:

@@ -109,6 +109,41 @@ def _in_order(work: Callable[[Block], T], blocks: list[Block], threads: int) -> 
                 future.cancel()
 
 
+def make_alike(make: Callable[[], T], seen: Callable[[T], object], world: World) -> tuple[T, bool]:
+    """Make something on every rank, before any of them begins with what it would have to clean up.
+
+    Parameters
+    ----------
+    make : callable
+        Makes it.
+    seen : callable
+        Returns what has to be equal on all ranks, picklable.
+    world : World
+        The ranks.
+
+    Returns
+    -------
+    tuple
+        What ``make`` returned and, on rank 0, whether all ranks saw the same; elsewhere True.
+
+    Raises
+    ------
+    Exception
+        Whatever ``make`` raised, on rank 0, also for a failure on another rank.
+    """
+    if world.rank == 0:
+        made = make()
+        found = [_receive(world, rank) for rank in range(1, world.size)]
+        return made, all(one == seen(made) for one in found)
+    try:
+        made = make()
+    except Exception as error:
+        _give_up(error, world)
+        raise
+    world.send(seen(made), 0)
+    return made, True
+
+
 class _Failure:
     """An exception on its way to rank 0, which cleans up and then ends all ranks.
 
@@ -118,10 +153,13 @@ class _Failure:
     def __init__(self, error: Exception) -> None:
         self.kind = type(error)
         self.args = error.args
+        if isinstance(error, OSError) and error.errno is not None:
+            self.args = (error.errno, error.strerror, error.filename, None, error.filename2)
         self.state = dict(error.__dict__)
 
     def error(self) -> Exception:
         error = self.kind.__new__(self.kind, *self.args)
+        error.args = error.args or self.args
         error.__dict__.update(self.state)
         return error
 
@@ -131,8 +169,13 @@ def _send_share(results: Iterator[T], world: World) -> None:
         for result in results:
             world.send(result, 0)
     except Exception as error:  # noqa: BLE001 (it is not lost: rank 0 raises it)
-        world.send(_Failure(error), 0)
-        world.barrier()
+        _give_up(error, world)
+
+
+def _give_up(error: Exception, world: World) -> None:
+    """Pass ``error`` to rank 0 and wait for the end, which is not this rank's business."""
+    world.send(_Failure(error), 0)
+    world.barrier()
 
 
 def _receive(world: World, source_rank: int) -> Any:
