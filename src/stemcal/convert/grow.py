@@ -60,7 +60,7 @@ def grow(
     with open_mib(raw) as mib:
         if not isinstance(mib, MibFile):
             raise UsageError(f"{raw}: belongs to an acquisition in several files; convert it when it is complete")
-        gap_px = chip_gap_px(mib.header, settings.chip_gap_px)
+        gap_px = chip_gap_px(mib, settings.chip_gap_px)
         key = journal_key(mib.layout, gap_px)
         journal = open_journal(journal_folder(data), key, mib.n_frames)
         if mib.n_frames > journal.n_frames:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from stemcal.errors import DataError
 from stemcal.formats.chip_gap import gap_valid, gapped_shape, insert_gap
 from stemcal.formats.merlin.hdr import HdrFile, read_hdr
-from stemcal.formats.merlin.header import FrameHeader
 from stemcal.formats.merlin.layout import MibLayout
 from stemcal.formats.merlin.reader import MibFile
 from stemcal.formats.merlin.series import MibSeries, open_mib
@@ -127,7 +126,7 @@ class MibSource(BaseSource):
             self.table: HeaderTable = self.mib.table(threads)
             _check_kinds(path, self.table, self.layout)
             self.slots: Slots = place_frames(self.table.sequence)
-            self.gap_px = chip_gap_px(self.layout.header, gap_px)
+            self.gap_px = chip_gap_px(self.mib, gap_px)
             self._user = scan_shape
             self._said = said
             self._take(self._decide(None))
@@ -196,9 +195,21 @@ class MibSource(BaseSource):
         self.flags = (*self._own_flags, *_incomplete(self.mib, self._hdr), *scan.flags)
 
 
-def chip_gap_px(header: FrameHeader, gap_px: int) -> int:
-    """Return the width of the gap in the frames of ``header``: ``gap_px`` for four chips in a square, else 0."""
-    return gap_px if header.n_chips == _QUAD else 0
+def chip_gap_px(mib: MibFile | MibSeries, gap_px: int) -> int:
+    """Return the width of the gap in the frames of ``mib``: ``gap_px`` for four chips in a square, else 0.
+
+    Raises
+    ------
+    DataError
+        If the chips have not equal parts of the frame (a region of interest), so that nobody knows where the gap is.
+    """
+    if gap_px == 0 or mib.layout.header.n_chips != _QUAD:
+        return 0
+    rows, cols = mib.frame_shape
+    if rows % 2 or cols % 2:
+        problem = f"holds frames of {rows} x {cols} pixels, of which four chips have no equal parts"
+        raise DataError(mib.path, problem, f"set chip_gap_px to 0 for it: a gap of {gap_px} pixels has no known place")
+    return gap_px
 
 
 def contiguous(places: NDArray[np.int64], at_most: int) -> Iterator[tuple[int, int, int]]:
