@@ -184,6 +184,9 @@ def _journal(frames: MibSource, paths: ConvertPaths) -> Journal | None:
 
 
 def _binning(frames: MibSource, settings: ConvertSettings) -> BinPlan | None:
+    """Return how to bin, None where it is not asked for, or where nobody knows which positions are neighbours."""
+    if not frames.scan.certain:
+        return None
     return plan_binning(settings, frames.scan_shape, frames.frame_shape, frames.dtype)
 
 
