@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from acquisitions import acquisition
@@ -53,7 +54,14 @@ def sum_pattern(source: str, answer: str, scan_shape: list[int], cores: int) -> 
 
 def _sum(frames: NDArray[Any], _block: Block) -> NDArray[Any]:
     """Sum in 32 bits, which hold 2^16 frames of U16 and are quicker than 64."""
-    total = np.zeros(frames.shape[1:], np.uint32 if frames.itemsize <= 2 else np.uint64)
+    total = np.zeros(frames[0].size, np.uint32 if frames.itemsize <= 2 else np.uint64)
+    _add(frames.reshape(len(frames), -1), total)
+    return total.reshape(frames.shape[1:])
+
+
+@njit(nogil=True, cache=True)
+def _add(frames: NDArray[Any], total: NDArray[Any]) -> None:
+    """Compiled, like the loop that LiberTEM sums with."""
     for frame in frames:
-        np.add(total, frame, out=total)
-    return total
+        for index in range(frame.size):
+            total[index] += frame[index]

@@ -18,6 +18,7 @@ from stemcal.formats.extras import Extras, FrameStatus, read_extras
 from stemcal.frames.base import BaseSource, Identity, check_counts, given_shape, stack_shape, uncertain_scan
 from stemcal.frames.hdf5_axes import read_microscope
 from stemcal.frames.hdf5_stack import check_written, find_stack
+from stemcal.frames.memory import empty
 
 _COMPRESSION_VALUE = 4
 """Where the filter keeps its compression among its values: version (2), element bytes, block size, compression."""
@@ -82,7 +83,7 @@ class Hdf5Source(BaseSource):
         """Return frames start:stop as (n, det_row, det_col), native byte order."""
         self.check_range(start, stop)
         with _named_damage(self.path, f"frames {start} to {stop} of {self._data.name}"):
-            frames = np.empty((stop - start, *self.frame_shape), self.dtype)
+            frames = empty((stop - start, *self.frame_shape), self.dtype)
             if self._direct:
                 for place in range(start, stop):
                     if self._missing[place]:

@@ -20,6 +20,7 @@ from stemcal.formats.merlin.series import MibSeries, open_mib
 from stemcal.formats.merlin.table import HeaderTable
 from stemcal.formats.microscope import microscope_from_raw, raw_metadata
 from stemcal.frames.base import BaseSource
+from stemcal.frames.memory import empty
 from stemcal.frames.scan.decide import ScanLayout, by_slot, decide
 from stemcal.frames.scan.mapping import ScanMap, map_scan
 from stemcal.frames.scan.person import DoesNotFit
@@ -163,7 +164,8 @@ class MibSource(BaseSource):
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Return frames start:stop as (n, det_row, det_col), native byte order, rows in RosettaSciIO's order."""
         self.check_range(start, stop)
-        frames = np.zeros((stop - start, *self.frame_shape), self.dtype)
+        frames = empty((stop - start, *self.frame_shape), self.dtype)
+        frames[self.scan_map.places[start:stop] < 0] = 0
         for at, first, last in contiguous(self.scan_map.places[start:stop], _FRAMES_PER_READ):
             frames[at : at + last - first] = insert_gap(self.mib.read(first, last)[:, ::-1], self.gap_px)
         return frames
