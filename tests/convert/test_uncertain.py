@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calibration_truth import write_gold
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -63,23 +64,28 @@ def test_nothing_is_lost_and_a_stated_shape_opens_it(line: ConvertPaths, counts:
         np.testing.assert_array_equal(source.read(0, 64), counts[:, ::-1])
 
 
-def test_later_steps_refuse_it(line: ConvertPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_later_steps_refuse_it(
+    line: ConvertPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in ("calibration", "polar"):
+        monkeypatch.setattr(f"stemcal.{step}.run.draw_figure", lambda path, *_: path.touch())
     data, out = str(line.data), tmp_path / "later"
+    gold, calibration = write_gold(tmp_path / "g_gold.json", frame_shape=(24, 24)), tmp_path / "a_calibration.json"
     optics = ["--voltage-kv", "200", "--nominal-camera-length-m", "0.2"]
+    shape = ["--scan-shape", "8,8"]
+    assert main(["calibration", data, "-o", str(calibration), "--gold", str(gold), *optics, *shape]) == 0
+    capsys.readouterr()
     for verb, words in (
-        ("gold", [data, "-o", str(out / "a_gold.json"), *optics]),
-        ("calibration", [data, "-o", str(out / "a_calibration.json"), *optics]),
-        ("gain", [data, "-o", str(out / "a_gain.json")]),
+        ("gold", ["-o", str(out / "a_gold.json"), *optics]),
+        ("calibration", ["-o", str(out / "a_calibration.json"), "--gold", str(gold), *optics]),
+        ("polar", ["-o", str(out / "a"), "--calibration", str(calibration)]),
     ):
-        code = main([verb, *words, "--threads", "1"])
+        assert main([verb, data, *words, "--threads", "1"]) == 1, verb
         said = capsys.readouterr().err
-        if verb == "gain":
-            assert SENTENCE not in said  # a flat field needs no scan
-            continue
-        assert code == 1, verb
         assert SENTENCE in said, verb
         assert REMEDY in said, verb
-    assert not (out / "a_gold.json").exists()
+    assert not out.exists() or not any(out.glob("*.hspy"))
+    assert main(["polar", data, "-o", str(out / "a"), "--calibration", str(calibration), *shape]) == 0
 
 
 def test_the_command_says_so_and_a_stated_shape_mends_it(
