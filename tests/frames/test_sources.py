@@ -309,3 +309,16 @@ def test_the_sidecars_of_a_series_are_called_like_its_hdr(tmp_path: Path, counts
         with MibSource(path) as source:
             assert source.sidecars == Sidecars(tmp_path / "scan.hdr", tmp_path / "scan.hdf")
             check(source, counts[:, :, ::-1])
+
+
+def test_mib_reads_a_frame_that_stands_first_in_the_file_behind_a_hole(
+    tmp_path: Path, counts: NDArray[np.uint16]
+) -> None:
+    """Numbers 3, 1, 4, 5 ...: the hole of number 2 and the first frame of the file follow each other."""
+    numbers = np.array([3, 1, *range(4, 13)])
+    flat = counts.reshape(12, 17, 13)
+    write_mib(tmp_path / "a.mib", [flat[numbers - 1]], sequence=numbers)
+    with MibSource(tmp_path / "a.mib", (3, 4)) as source:
+        wanted = flat[:, ::-1].copy()
+        wanted[1] = 0
+        np.testing.assert_array_equal(source.read(0, 12), wanted)

@@ -224,7 +224,7 @@ def contiguous(places: NDArray[np.int64], at_most: int) -> Iterator[tuple[int, i
     at_most : int
         Longest run.
     """
-    breaks = np.flatnonzero(np.diff(places) != 1) + 1
+    breaks = np.flatnonzero((np.diff(places) != 1) | (places[:-1] < 0)) + 1
     for begin, end in zip((0, *breaks), (*breaks, places.size), strict=True):
         if begin == end or places[begin] < 0:
             continue
