@@ -4,7 +4,9 @@ import gc
 import threading
 
 import numpy as np
+import pytest
 
+from stemcal.frames import memory
 from stemcal.frames.memory import empty
 
 KIND = np.dtype("u2")
@@ -62,3 +64,26 @@ def test_threads_never_share_memory() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_KEPT_BYTES", 2500)
+    store = memory._Store()
+    for _ in range(6):
+        store.give_back(np.empty(1000, np.uint8))
+    assert sum(one.size for one in store._free) == 2000
+
+
+def test_a_garbage_collection_while_memory_is_handed_out_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = memory._Store()
+    monkeypatch.setattr(memory, "_store", store)
+    cycle: list[object] = [empty((1000,), KIND)]
+    cycle.append(cycle)
+    with store._lock:
+        del cycle
+        gc.collect()
+    assert store.take(2000).size == 2000
+    assert store._free == []
+    assert store._returned.empty()

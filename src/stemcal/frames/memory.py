@@ -10,6 +10,7 @@ import ctypes
 import math
 import threading
 import weakref
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,21 @@ _KEPT_BYTES = 2**28
 
 
 class _Store:
-    """Memory that nobody uses at the moment."""
+    """Memory that nobody uses at the moment.
+
+    Memory comes back in a finalizer, which the garbage collector may call in the middle of anything, `take` included:
+    it only goes into a queue that allows that, for a lock would wait for itself.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._free: list[NDArray[np.uint8]] = []
+        self._returned: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
 
     def take(self, size: int) -> NDArray[np.uint8]:
         """Return at least ``size`` bytes, and not more than twice as many."""
         with self._lock:
+            self._sort_in()
             for place, memory in enumerate(self._free):
                 if size <= memory.size <= 2 * size:
                     return self._free.pop(place)
@@ -36,10 +43,18 @@ class _Store:
 
     def give_back(self, memory: NDArray[np.uint8]) -> None:
         """Keep memory for later, instead of the oldest where there is too much."""
-        with self._lock:
-            self._free.append(memory)
-            while sum(one.size for one in self._free) > _KEPT_BYTES:
-                self._free.pop(0)
+        self._returned.put(memory)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._sort_in()
+            finally:
+                self._lock.release()
+
+    def _sort_in(self) -> None:
+        while not self._returned.empty():
+            self._free.append(self._returned.get())
+        while sum(one.size for one in self._free) > _KEPT_BYTES:
+            self._free.pop(0)
 
 
 _store = _Store()
