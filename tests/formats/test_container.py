@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from stemcal.errors import DataError
 from stemcal.formats import bitshuffle
 from stemcal.formats.container import Layout, open_container, open_experiment
-from stemcal.formats.extras import Extras, Sum, read_extras
+from stemcal.formats.extras import Extras, FrameStatus, Sum, read_extras
 from stemcal.formats.hspy import Axis
+from stemcal.frames.source import open_source
 from stemcal.records.microscope import Microscope
 
 AXES = (
@@ -111,15 +113,80 @@ def test_any_name_makes_a_group(tmp_path: Path, name: str) -> None:
         assert group["data"].shape == (3, 4, 16, 18)
 
 
-def test_frames_that_are_missing_are_an_error_and_leave_nothing(tmp_path: Path) -> None:
-    def write_one() -> None:
-        with open_container(tmp_path / "a.hdf5", Layout("scan", (3, 4, 16, 18), AXES, np.dtype(np.uint16))) as writer:
-            writer.put([0], [bitshuffle.compress(frames()[0, 0])])
+@pytest.mark.parametrize(
+    ("n_missing", "n_outside", "positions"),
+    [
+        (0, 0, [0]),
+        (1, 0, range(12)),
+        (0, 1, range(12)),
+        (0, 2, [*range(12), -1]),
+    ],
+)
+def test_another_number_of_frames_than_was_announced_is_an_error_and_leaves_nothing(
+    tmp_path: Path, n_missing: int, n_outside: int, positions: Sequence[int]
+) -> None:
+    layout = Layout("scan", (3, 4, 16, 18), AXES, np.dtype(np.uint16), n_missing, n_outside)
+
+    def write_some() -> None:
+        with open_container(tmp_path / "a.hdf5", layout) as writer:
+            writer.put(positions, [bitshuffle.compress(frames()[0, 0])] * len(positions))
             writer.finish(Extras())
 
-    with pytest.raises(ValueError, match=r"\(1, 0\) frames .* were written but there are \(12, 0\)"):
-        write_one()
+    with pytest.raises(ValueError, match=r"frames \(in the scan, outside\) were written but there are"):
+        write_some()
     assert list(tmp_path.iterdir()) == []
+
+
+def write_with_holes(path: Path, order: Sequence[int]) -> NDArray[np.uint16]:
+    """Write a scan of which positions 2 and 7 have no frame, and three frames that have no position."""
+    chunks = [bitshuffle.compress(frame) for frame in frames().reshape(12, 16, 18)]
+    outside = np.random.default_rng(9).poisson(2.0, (3, 16, 18)).astype(np.uint16)
+    status = np.zeros(12, np.uint8)
+    status[[2, 7]] = FrameStatus.MISSING
+    layout = Layout("scan", (3, 4, 16, 18), AXES, np.dtype(np.uint16), n_missing=2, n_outside=3)
+    with open_container(path, layout) as writer:
+        writer.put([-1], [bitshuffle.compress(outside[0])])
+        writer.put(order, [chunks[place] for place in order])
+        writer.put([-1, -1], map(bitshuffle.compress, outside[1:]))
+        writer.finish(Extras(frame_status=status))
+    return outside
+
+
+@pytest.mark.filterwarnings("ignore:The 'reader' parameter is deprecated")
+def test_a_position_without_a_frame_reads_as_zeros_and_takes_no_room(tmp_path: Path) -> None:
+    hs = pytest.importorskip("hyperspy.api")
+    places = [place for place in range(12) if place not in (2, 7)]
+    outside = write_with_holes(tmp_path / "a.hdf5", places)
+    write_with_holes(tmp_path / "b.hdf5", places[::-1])
+    wanted = frames()
+    wanted[0, 2] = wanted[1, 3] = 0
+    for name in ("a.hdf5", "b.hdf5"):
+        with h5py.File(tmp_path / name) as file:
+            group = file["Experiments/scan"]
+            assert group["data"].id.get_num_chunks() == 10
+            np.testing.assert_array_equal(group["data"][...], wanted)
+            np.testing.assert_array_equal(group["stemcal/outside_scan"][...], outside)
+            assert "without a scan position" in group["stemcal/outside_scan"].attrs["description"]
+        np.testing.assert_array_equal(hs.load(str(tmp_path / name), reader="hspy").data, wanted)
+        with open_source(tmp_path / name) as source:
+            np.testing.assert_array_equal(source.read(0, 12), wanted.reshape(12, 16, 18))
+            assert np.flatnonzero(source.frame_status == FrameStatus.MISSING).tolist() == [2, 7]
+
+
+def test_a_frame_that_is_missing_without_a_word_is_refused(tmp_path: Path) -> None:
+    """Zeros are what HDF5 gives for it, and nobody could tell them from a frame without counts."""
+    path = tmp_path / "a.hdf5"
+    write_with_holes(path, [place for place in range(12) if place not in (2, 7)])
+    with h5py.File(path, "r+") as file:
+        file["Experiments/scan/stemcal/frame_status"][0, 2] = FrameStatus.OK
+    with pytest.raises(DataError, match="holds 10 of 11 chunks of /Experiments/scan/data"):
+        open_source(path)
+    with h5py.File(path, "r+") as file:
+        file["Experiments/scan/stemcal/frame_status"][2, 2] = FrameStatus.MISSING
+    with open_source(path) as source:
+        source.read(3, 12)
+        with pytest.raises(DataError, match="frames 0 to 3 of /Experiments/scan/data"):
+            source.read(0, 3)
 
 
 def test_microscope_metadata_of_another_version_are_refused(tmp_path: Path) -> None:
