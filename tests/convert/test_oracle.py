@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from acquisition_truth import COLS, LEAD, ROWS, Acquisition, Mode, products, wit
 
 from stemcal.convert.run import ConvertPaths, run_convert
 from stemcal.convert.settings import ConvertSettings
+from stemcal.formats.chip_gap import remove_gap
 from stemcal.formats.container import open_experiment
 from stemcal.formats.extras import FrameStatus, read_extras
+from stemcal.formats.merlin.writer import write_mib
 from stemcal.frames.source import open_source
 from stemcal.records.convert import ConvertRecord
 
@@ -116,3 +119,44 @@ def test_every_product_with_a_mask_file(tmp_path: Path, no_drawing: None, name: 
         check(truth, data, record, valid[::-1])
     with open_source(data) as source:
         np.testing.assert_array_equal(source.valid, valid)
+
+
+@pytest.mark.filterwarnings("ignore:The 'reader' parameter is deprecated")
+def test_the_container_with_holes_opens_everywhere(tmp_path: Path, no_drawing: None) -> None:
+    hs = pytest.importorskip("hyperspy.api")
+    truth = write_hard(tmp_path / "a.mib", MODES["U16-quad"], gap_px=3)
+    data, _ = convert(truth, tmp_path)
+    wanted = truth.scan.reshape(ROWS, COLS, *truth.scan.shape[1:])
+    signal = hs.load(str(data), reader="hspy")
+    assert signal.data.dtype == np.uint16
+    np.testing.assert_array_equal(signal.data, wanted)
+    lazy = hs.load(str(data), reader="hspy", lazy=True)
+    np.testing.assert_array_equal(lazy.inav[4, 3].data.compute(), wanted[3, 4])
+    lazy.close_file()
+    with open_source(data) as source, ThreadPoolExecutor(4) as pool:
+        frames = np.concatenate(list(pool.map(lambda start: source.read(start, start + 9), range(0, 90, 9))))
+    np.testing.assert_array_equal(frames, truth.scan)
+    with open_source(truth.path) as raw:
+        np.testing.assert_array_equal(raw.read(0, 90), remove_gap(truth.scan, 3))
+
+
+def test_a_lost_frame_shifts_nothing(tmp_path: Path, no_drawing: None) -> None:
+    frames = np.random.default_rng(3).poisson(2.0, (56, 12, 16)).astype(np.uint16)
+    write_mib(tmp_path / "whole.mib", [frames], scan_shape=(7, 8), scan_in_hdr=True)
+    kept = np.delete(np.arange(56), 19)
+    write_mib(tmp_path / "lost.mib", [frames[kept]], sequence=kept + 1, scan_shape=(7, 8), scan_in_hdr=True)
+    read = {}
+    for name in ("whole", "lost"):
+        paths = ConvertPaths.of(tmp_path / f"{name}_data.hdf5")
+        record = run_convert(tmp_path / f"{name}.mib", paths, settings=ConvertSettings())
+        assert record.result is not None
+        assert record.result.scan_shape == (7, 8)
+        with open_source(paths.data) as source:
+            read[name] = source.read(0, 56)
+            status = source.frame_status
+    assert np.flatnonzero(status == FrameStatus.MISSING).tolist() == [19]
+    np.testing.assert_array_equal(read["lost"][kept], read["whole"][kept])
+    assert read["whole"][19].any()
+    assert not read["lost"][19].any()
+    in_file_order = np.concatenate([read["whole"][kept], np.zeros((1, 12, 16), np.uint16)])
+    assert not np.array_equal(in_file_order[20:], read["lost"][20:])
