@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.errors import DataError
+from stemcal.formats.positioned import read_exactly
 from stemcal.records.atomic import atomic_path
 from stemcal.records.microscope import Microscope
 
@@ -68,7 +69,8 @@ class RawFile:
         """
         frames = np.empty((stop - start, *FRAME_SHAPE), DTYPE)
         for index, frame in enumerate(frames, start):
-            self._fill(frame.reshape(-1).view(np.uint8).data, index * RECORD_BYTES)
+            target = frame.reshape(-1).view(np.uint8).data
+            read_exactly(self._descriptor, self.path, target, index * RECORD_BYTES, self.size_bytes)
         return frames.astype(np.float32, copy=False)
 
     def close(self) -> None:
@@ -76,17 +78,6 @@ class RawFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-    def _fill(self, target: memoryview, offset: int) -> None:
-        if self._descriptor is None:
-            raise ValueError(f"{self.path} has been closed")
-        done = 0
-        while done < len(target):
-            count = os.preadv(self._descriptor, [target[done:]], offset + done)
-            if count == 0:
-                problem = f"ends at byte {offset + done}, it had {self.size_bytes} when it was opened"
-                raise DataError(self.path, problem, "wait until nobody writes to it and run again")
-            done += count
 
 
 def write_empad(

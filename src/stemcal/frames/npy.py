@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.errors import DataError
+from stemcal.formats.positioned import read_exactly
 from stemcal.frames.base import BaseSource, check_counts, given_shape, stack_shape
 
 
@@ -72,7 +73,8 @@ class NpySource(BaseSource):
         self.check_range(start, stop)
         frames = np.empty((stop - start, *self.frame_shape), self._stored.dtype)
         frame_bytes = math.prod(self.frame_shape) * self.dtype.itemsize
-        self._fill(frames.reshape(-1).view(np.uint8).data, self._stored.offset + start * frame_bytes)
+        target, offset = frames.reshape(-1).view(np.uint8).data, self._stored.offset + start * frame_bytes
+        read_exactly(self._descriptor, self.path, target, offset, self._size_bytes)
         return frames if frames.dtype.isnative else frames.byteswap(inplace=True).view(self.dtype)
 
     def close(self) -> None:
@@ -80,18 +82,6 @@ class NpySource(BaseSource):
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-    def _fill(self, target: memoryview, offset: int) -> None:
-        """Read exactly ``len(target)`` bytes at ``offset``; one call of the kernel moves 2 GiB at most."""
-        if self._descriptor is None:
-            raise ValueError(f"{self.path} has been closed")
-        done = 0
-        while done < len(target):
-            count = os.preadv(self._descriptor, [target[done:]], offset + done)
-            if count == 0:
-                problem = f"ends at byte {offset + done}, it had {self._size_bytes} when it was opened"
-                raise DataError(self.path, problem, "wait until nobody writes to it and run again")
-            done += count
 
 
 def _header(path: Path) -> _Header:

@@ -25,6 +25,7 @@ from stemcal.formats.merlin.header import RAW, FrameHeader, parse_header
 from stemcal.formats.merlin.layout import MibLayout, inspect_open, open_regular
 from stemcal.formats.merlin.pixels import decode, picture_dtype
 from stemcal.formats.merlin.table import HeaderTable, parse_table, sequence_numbers
+from stemcal.formats.positioned import open_descriptor, read_exactly
 
 _FRAMES_PER_CALL = 256
 """Two buffers for each frame; the kernel takes 1024 in one call."""
@@ -268,19 +269,10 @@ class MibFile:
             self._fill(frame.reshape(-1).view(np.uint8).data, index * stride + self.header.header_bytes)
 
     def _open_descriptor(self) -> int:
-        if self._descriptor is None:
-            raise ValueError(f"{self.path} has been closed")
-        return self._descriptor
+        return open_descriptor(self._descriptor, self.path)
 
     def _fill(self, target: memoryview, offset: int) -> None:
-        """Read exactly ``len(target)`` bytes at ``offset``; one call of the kernel moves 2 GiB at most."""
-        done = 0
-        while done < len(target):
-            count = os.preadv(self._open_descriptor(), [target[done:]], offset + done)
-            if count == 0:
-                problem = f"ends at byte {offset + done}, it had {self.layout.size_bytes} when it was opened"
-                raise DataError(self.path, problem, "wait until nobody writes to it and run again")
-            done += count
+        read_exactly(self._descriptor, self.path, target, offset, self.layout.size_bytes)
 
 
 def records_buffer(n_frames: int, stride_bytes: int, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

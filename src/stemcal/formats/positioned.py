@@ -1,0 +1,53 @@
+"""Reading at a place of an open file, without a file position: any number of threads may do it at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stemcal.errors import DataError
+
+
+def open_descriptor(descriptor: int | None, path: Path) -> int:
+    """Return the descriptor of a reader that has not been closed.
+
+    Raises
+    ------
+    ValueError
+        If it has.
+    """
+    if descriptor is None:
+        raise ValueError(f"{path} has been closed")
+    return descriptor
+
+
+def read_exactly(descriptor: int | None, path: Path, target: memoryview, offset: int, size_bytes: int) -> None:
+    """Fill ``target`` from byte ``offset`` on; one call of the kernel moves 2 GiB at most, so it may take several.
+
+    Parameters
+    ----------
+    descriptor : int or None
+        Of the open file; None after it was closed.
+    path : Path
+        The file, for messages.
+    target : memoryview
+        Bytes to fill.
+    offset : int
+        Where in the file.
+    size_bytes : int
+        Size of the file when it was opened.
+
+    Raises
+    ------
+    DataError
+        If the file has become shorter.
+    ValueError
+        If the file was closed.
+    """
+    done, number = 0, open_descriptor(descriptor, path)
+    while done < len(target):
+        count = os.preadv(number, [target[done:]], offset + done)
+        if count == 0:
+            problem = f"ends at byte {offset + done}, it had {size_bytes} when it was opened"
+            raise DataError(path, problem, "wait until nobody writes to it and run again")
+        done += count
