@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from stemcal.formats import bitshuffle
-from stemcal.formats.container import Extras, Layout, open_container
+from stemcal.formats.container import Layout, open_container
+from stemcal.formats.extras import Extras, FrameStatus
 from stemcal.formats.hspy import Axis
 from stemcal.optics.descan import evaluate
 from stemcal.optics.ellipse import correction_matrix, strain_from_ratio
@@ -50,11 +51,14 @@ def frames(scan_shape: tuple[int, int] = SCAN, *, camera: Camera = CAMERA, beam:
 def write_container(path: Path, stack: np.ndarray, scan_shape: tuple[int, int] = SCAN, **extras: Any) -> Path:
     """Write frames (n, det_row, det_col) as `stemcal convert` does."""
     axes = (Axis("scan_row", "nm", 2.0), Axis("scan_col", "nm", 2.0), Axis("det_row", "px"), Axis("det_col", "px"))
-    layout = Layout("truth", (*scan_shape, *stack.shape[1:]), axes, stack.dtype)
     known = Microscope(voltage_kv=200.0, nominal_camera_length_m=0.2, scan_step_nm=2.0)
     given = {"microscope": known, "acquired_at": ACQUIRED, "valid": np.ones(stack.shape[1:], bool), **extras}
+    status = given.get("frame_status", np.zeros(len(stack), np.uint8))
+    places = np.flatnonzero(status != FrameStatus.MISSING)
+    shape = (*scan_shape, *stack.shape[1:])
+    layout = Layout("truth", shape, axes, stack.dtype, n_missing=len(stack) - places.size)
     with open_container(path, layout) as writer:
-        writer.append(bitshuffle.compress(frame) for frame in stack)
+        writer.put(places, map(bitshuffle.compress, stack[places]))
         writer.finish(Extras(**given))
     return path
 
