@@ -18,7 +18,7 @@ from stemcal.convert.grow import grow
 from stemcal.convert.run import ConvertPaths, run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import DataError, UsageError
-from stemcal.frames.mib import Sidecars, find_sidecars
+from stemcal.frames.mib import Sidecars
 from stemcal.records.atomic import record_json, write_record
 from stemcal.records.convert import ConvertRecord
 from stemcal.records.growth import Growth
@@ -101,5 +101,4 @@ def _sidecars(args: argparse.Namespace) -> Sidecars:
     for path in (args.hdr, args.microscope):
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file; leave the option out to go without it")
-    beside = find_sidecars(args.mib)
-    return Sidecars(args.hdr or beside.hdr, args.microscope or beside.microscope)
+    return Sidecars(args.hdr, args.microscope)

@@ -44,6 +44,8 @@ from stemcal.stages import canonical
 
 METHOD = "lossless copy of the counts with exact integer sums in one pass"
 _DATA = "_data"
+_LISTENED_TOGETHER = 16
+"""Frames that are decoded together for their sums: pictures may be eight times as large as the raw bits."""
 _OTHER_GAP = 3
 """Gap that a mask may have where the frames have none: ePSIC's masks include their cross."""
 
@@ -199,7 +201,11 @@ def _listen(frames: MibSource, threads: int, world: World) -> None:
     """Read the total intensity of every frame, which may decide where the headers cannot: one pass more, seldom."""
 
     def total(block: Block) -> NDArray[np.float64]:
-        counts: NDArray[np.uint64] = frames.mib.read(block.start, block.stop).sum(axis=(1, 2), dtype=np.uint64)
+        counts = np.empty(block.n_frames, np.uint64)
+        for start in range(block.start, block.stop, _LISTENED_TOGETHER):
+            stop = min(start + _LISTENED_TOGETHER, block.stop)
+            pictures = frames.mib.read(start, stop)
+            counts[start - block.start : stop - block.start] = pictures.sum(axis=(1, 2), dtype=np.uint64)
         return counts.astype(np.float64)
 
     found = [values for _block, values in stream_plan(_plan(frames), total, threads=threads, world=world)]

@@ -289,7 +289,7 @@ def _identity(mib: MibFile | MibSeries, sidecars: Sidecars) -> RawIdentity:
     return RawIdentity(
         size_bytes=sum(layout.size_bytes for layout in mib.layouts),
         n_frames=mib.n_frames,
-        first_header_sha256=hashlib.sha256(mib.layout.header_data).hexdigest(),
+        first_header_sha256=hashlib.sha256(b"".join(layout.header_data for layout in mib.layouts)).hexdigest(),
         first_timestamp=mib.layout.header.timestamp,
         hdr_sha256=_digest(sidecars.hdr),
         microscope_sha256=_digest(sidecars.microscope),

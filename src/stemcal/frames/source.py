@@ -93,6 +93,7 @@ _BY_SUFFIX: dict[str, Callable[[Path, tuple[int, int] | None], FrameSource]] = {
     ".emd": Hdf5Source,
     ".nxs": Hdf5Source,
     ".mib": _open_mib,
+    ".hdr": _open_mib,
     ".xml": EmpadSource,
     ".raw": EmpadSource,
 }

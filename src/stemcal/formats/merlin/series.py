@@ -39,7 +39,7 @@ def open_mib(path: Path) -> MibFile | MibSeries:
     DataError
         If there is no ``.mib`` file to it, or one cannot be read.
     """
-    hdr = path if path.suffix.lower() == ".hdr" else _hdr_of_part(path)
+    hdr = path if path.suffix.lower() == ".hdr" else hdr_of_part(path)
     if hdr is None:
         return MibFile(path)
     whole = hdr.with_suffix(".mib")
@@ -53,14 +53,14 @@ def _parts(hdr: Path) -> tuple[Path, ...]:
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
         raise DataError(hdr.parent, problem, "check the path and its permissions") from error
-    parts = [file for file in files if _hdr_of_part(file) == hdr]
+    parts = [file for file in files if hdr_of_part(file) == hdr]
     if not parts:
         problem = f"has no frames beside it: neither {hdr.stem}.mib nor {hdr.stem}_<number>.mib"
         raise DataError(hdr, problem, "copy the .mib files into the same folder")
     return tuple(sorted(parts, key=lambda part: (_number(part, hdr), part.name)))
 
 
-def _hdr_of_part(mib: Path) -> Path | None:
+def hdr_of_part(mib: Path) -> Path | None:
     """Return the ``.hdr`` that a numbered ``.mib`` file belongs to; None if it has one of its own, or none at all."""
     if hdr_path_of(mib).is_file():
         return None
