@@ -322,3 +322,38 @@ def test_mib_reads_a_frame_that_stands_first_in_the_file_behind_a_hole(
         wanted = flat[:, ::-1].copy()
         wanted[1] = 0
         np.testing.assert_array_equal(source.read(0, 12), wanted)
+
+
+def test_mib_of_two_kinds_is_refused(tmp_path: Path) -> None:
+    """Of the same size in bytes, so that only the headers tell."""
+    write_mib(tmp_path / "a.mib", [np.ones((6, 8, 4), np.uint16)], pixel_type="U16", assembly="1x1")
+    write_mib(tmp_path / "b.mib", [np.ones((3, 8, 8), np.uint8)], pixel_type="U08", assembly="1x1", sequence=[7, 8, 9])
+    with (tmp_path / "a.mib").open("ab") as file:
+        file.write((tmp_path / "b.mib").read_bytes())
+    with pytest.raises(DataError, match=r"holds frames of another kind from frame 7 \(byte 2688\) on") as caught:
+        MibSource(tmp_path / "a.mib")
+    assert "cut it into one file of each kind" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("damaged", "problem"),
+    [
+        ([7], None),
+        ([5, 6, 7, 8], r"no Merlin header at frame 6 \(byte \d+\) nor at 3 other places"),
+        ([39], "no Merlin header at frame 40"),
+    ],
+)
+def test_mib_with_few_damaged_headers_is_read(tmp_path: Path, damaged: list[int], problem: str | None) -> None:
+    """Up to one in twenty, but the last one has to be where it belongs: else the frames have another size."""
+    frames = np.random.default_rng(3).poisson(2.0, (40, 8, 4)).astype(np.uint16)
+    layout = write_mib(tmp_path / "a.mib", [frames])
+    with (tmp_path / "a.mib").open("r+b") as file:
+        for frame in damaged:
+            file.seek(frame * layout.stride_bytes)
+            file.write(b"\0" * 100)
+    if problem is not None:
+        with pytest.raises(DataError, match=problem):
+            MibSource(tmp_path / "a.mib", (5, 8))
+        return
+    with MibSource(tmp_path / "a.mib", (5, 8)) as source:
+        np.testing.assert_array_equal(source.read(0, 40), frames[:, ::-1])
