@@ -34,6 +34,7 @@ from stemcal.convert import raw_digest, run
 from stemcal.convert.raw_digest import RawDigest
 from stemcal.formats.merlin.layout import inspect_mib
 from stemcal.formats.merlin.writer import write_mib, write_series
+from stemcal.records import provenance
 from stemcal.records.atomic import atomic_path, partial_path
 
 SCAN = (12, 16)
@@ -57,13 +58,16 @@ def stack() -> NDArray[np.uint16]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm(tmp_path_factory: pytest.TempPathFactory, stack: NDArray[np.uint16]) -> None:
-    """Load here what every child would load again: compiled kernels, the state of the checkout."""
+def warm(tmp_path_factory: pytest.TempPathFactory, stack: NDArray[np.uint16]) -> Iterator[None]:
+    """Load here what every child would load again, and leave the commit, which may change meanwhile, out of records."""
     home = tmp_path_factory.mktemp("warm")
     write_mib(home / "a.mib", [stack], scan_shape=SCAN)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "draw_overview", quick_figure)
-        assert main(words(home / "a.mib", home / "out", *BINNED)) == 0
+        patch.setattr(provenance, "commit", lambda: None)
+        with pytest.MonkeyPatch.context() as undrawn:
+            undrawn.setattr(run, "draw_overview", quick_figure)
+            assert main(words(home / "a.mib", home / "out", *BINNED)) == 0
+        yield
 
 
 @pytest.fixture
