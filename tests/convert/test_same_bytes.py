@@ -1,11 +1,12 @@
-"""Threads, ranks and the size of the blocks do not show in any output; the digest is that of the file."""
+"""Threads and the size of the blocks do not show in any output; the digest is that of the file.
+
+Ranks have tests of their own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -26,21 +27,10 @@ from stemcal.frames.plan import plan_blocks
 from stemcal.records.atomic import read_record
 from stemcal.records.convert import ConvertRecord
 
-MPIEXEC = Path(sys.executable).with_name("mpiexec")
 MODE = Mode("U16", "2x2", None, (24, 32), 3000)
 BLOCK_BYTES = 7 * (768 + 24 * 32 * 2)
 SETTINGS = '{"chip_gap_px": 3, "bin_detector_px": 2, "bin_scan_positions": 3}'
 OUTPUTS = {"a_data.hdf5", "a_binned.hdf5", "a_convert.json", "a_overview.png"}
-PROGRAM = f"""
-import sys
-from functools import partial
-from stemcal.convert import run
-run.plan_blocks = partial(run.plan_blocks, block_bytes={BLOCK_BYTES})
-if sys.argv.pop(1) == "undrawn":
-    run.draw_overview = lambda path, *_: path.touch()
-from stemcal.cli import main
-sys.exit(main())
-"""
 
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch, block_bytes: int = BLOCK_BYTES) -> None:
@@ -97,31 +87,6 @@ def test_the_digest_is_that_of_the_file(raw: Path, serial: dict[str, bytes]) -> 
     (file,) = record.result.raw_files
     assert file.sha256 == hashlib.sha256(raw.read_bytes()).hexdigest()
     assert (file.name, file.size_bytes, file.n_frames) == ("a.mib", raw.stat().st_size, 95)
-
-
-@pytest.mark.skipif(not MPIEXEC.is_file(), reason="no mpiexec beside this Python")
-@pytest.mark.parametrize(("n_ranks", "figure"), [(2, "undrawn"), (3, "drawn")])
-def test_ranks_do_not_show(raw: Path, serial: dict[str, bytes], n_ranks: int, figure: str) -> None:
-    folder = raw.parent / f"{n_ranks} ranks"
-    done = on_ranks(n_ranks, figure, str(raw), "-o", str(folder / "a_data.hdf5"), "--settings", SETTINGS)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("convert: warn") == 1
-    wanted = serial if figure == "drawn" else {**serial, "a_overview.png": b""}
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == wanted
-
-
-@pytest.mark.skipif(not MPIEXEC.is_file(), reason="no mpiexec beside this Python")
-def test_ranks_that_cannot_write_end_together(raw: Path) -> None:
-    done = on_ranks(2, "undrawn", str(raw), "-o", str(raw / "a_data.hdf5"))
-    assert done.returncode != 0
-    assert "Not a directory" in done.stderr
-
-
-def on_ranks(n_ranks: int, figure: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [str(MPIEXEC), "-n", str(n_ranks), sys.executable, "-c", PROGRAM, figure, "convert", *words]
-    command += ["--threads", "1", "--ranks", str(n_ranks), "--no-progress"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
 
 
 def frames(n: int) -> NDArray[np.uint16]:
