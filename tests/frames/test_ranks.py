@@ -61,7 +61,7 @@ else:
     assert len(world.recv(1)["big"]) == 3_000_000
 assert world.bcast("word" if world.rank == 0 else None) == "word"
 world.barrier()
-print("done", world.rank)
+print(f"done {world.rank}\\n", end="")
 """
     done = launch(2, program)
     assert done.returncode == 0, done.stderr
