@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 
 from stemcal.formats.merlin.writer import write_mib
 from stemcal.formats.microscope import write_microscope
+from stemcal.records.checkout import commit
 from stemcal.records.microscope import Microscope
 
 
 @pytest.fixture(autouse=True)
-def no_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that somebody makes meanwhile must not become part of the provenance of one of two runs."""
+def no_git(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A commit that somebody makes meanwhile must not become part of the provenance of one of two runs.
+
+    What was asked for without git must not be remembered for the tests of other folders, nor the other way round.
+    """
     monkeypatch.setenv("GIT_DIR", os.devnull)
+    commit.cache_clear()
+    yield
+    commit.cache_clear()
 
 
 @pytest.fixture(scope="session")

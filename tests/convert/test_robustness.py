@@ -169,6 +169,24 @@ def test_a_file_that_ends_in_a_frame_and_is_removed_is_refused(raw: Path, folder
     assert said.startswith(f"{raw}: cannot be read (No such file or directory)")
 
 
+@pytest.mark.parametrize("frame_bytes", [STRIDE, 2 * 768 + 256 * 256 * 2], ids=["small frames", "large frames"])
+def test_an_error_of_the_file_server_names_the_file(
+    tmp_path: Path, folder: Path, stack: NDArray[np.uint16], frame_bytes: int
+) -> None:
+    raw, chips = tmp_path / "raw" / "a.mib", 1 if frame_bytes == STRIDE else 4
+    raw.parent.mkdir()
+    write_mib(raw, [np.tile(stack, (1, chips, chips))], scan_shape=SCAN, scan_in_hdr=True)
+
+    def stale(*_: object) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def lose_server() -> None:
+        os.preadv = os.pread = stale
+
+    said = refusal(folder, words(raw, folder), lambda: behind_first_block(lose_server))
+    assert said.startswith(f"{raw}: cannot be read any more (Stale file handle); wait until nobody writes to it")
+
+
 @pytest.mark.parametrize(
     ("deed", "sentence"),
     [
@@ -330,6 +348,13 @@ def test_a_full_disk_during_the_pass(raw: Path, folder: Path, small_disk: Callab
         named.add(Path(path).relative_to(folder).as_posix())
         assert left == "left:"
     assert named == {"a_data.hdf5", "a_binned.hdf5"}
+
+
+def test_a_full_disk_while_the_raw_file_grows(raw: Path, folder: Path, small_disk: Callable[..., list[str]]) -> None:
+    for size_bytes in (8192, 100_000):
+        said, left = small_disk(size_bytes, words(raw, folder, "--growing"))
+        assert said == f"stemcal convert: {folder / '.a_data.growing' / 'chunks'}: {NO_ROOM}"
+        assert left == "left: .a_data.growing"
 
 
 def test_a_full_disk_when_the_figure_is_drawn(raw: Path, folder: Path, small_disk: Callable[..., list[str]]) -> None:

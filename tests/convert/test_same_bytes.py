@@ -25,6 +25,7 @@ from stemcal.formats.merlin.series import open_mib
 from stemcal.formats.merlin.writer import write_mib, write_series
 from stemcal.frames.plan import plan_blocks
 from stemcal.records.atomic import read_record
+from stemcal.records.checkout import commit
 from stemcal.records.convert import ConvertRecord
 
 MODE = Mode("U16", "2x2", None, (24, 32), 3000)
@@ -61,6 +62,7 @@ def serial(raw: Path) -> dict[str, bytes]:
     """All outputs of one thread on one rank, beside the raw file for equal paths in the records."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_DIR", os.devnull)
+        commit.cache_clear()
         small_blocks(patch)
         made = convert(raw, raw.parent / "serial")
     assert set(made) == OUTPUTS

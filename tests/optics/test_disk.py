@@ -38,6 +38,20 @@ def test_masked_pixels_are_not_looked_at():
     assert find_bright_disk(pattern, valid).centre_px == pytest.approx((40.3, 61.8), abs=0.01)
 
 
+@pytest.mark.parametrize(("width", "radius"), [(1, 5.0), (3, 5.0), (3, 9.0), (3, 20.0), (5, 9.0), (5, 20.0)])
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.6, -0.5), (0.2, 0.9)])
+def test_a_cross_of_dead_pixels_does_not_cut_the_disk(width, radius, place):
+    """The chips of a quad do not touch, and the beam is often where they meet."""
+    centre = 45 + (width - 1) / 2 + place[0] * radius, 60 + (width - 1) / 2 + place[1] * radius
+    pattern, valid = disk(*centre, radius), np.ones(SHAPE, bool)
+    valid[45 : 45 + width] = valid[:, 60 : 60 + width] = False
+    pattern[~valid] = 0
+    found = find_bright_disk(pattern, valid)
+    assert isinstance(found, BrightDisk)
+    assert found.centre_px == pytest.approx(centre, abs=0.5)
+    assert found.radius_px == pytest.approx(radius, abs=0.6)
+
+
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [

@@ -185,7 +185,7 @@ def test_plain_arrays_and_merlin_files_give_the_same_numbers(done: tuple[Path, P
     home, _ = done
     expected = arrays(home / "a_polar.hdf5")["mean"]
     np.save(home / "n.npy", stack.reshape(*SCAN, *CAMERA.frame_shape))
-    write_mib(home / "m.mib", [stack[:, ::-1]], pixel_type="U16", assembly="1x1", scan_shape=SCAN)
+    write_mib(home / "m.mib", [stack[:, ::-1]], pixel_type="U16", assembly="1x1", scan_shape=SCAN, scan_in_hdr=True)
     for name in ("n.npy", "m.mib"):
         run_polar(home / name, home / "a_calibration.json", home / name[0], settings=SETTINGS)
         np.testing.assert_array_equal(arrays(home / f"{name[0]}_polar.hdf5")["mean"], expected)

@@ -45,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(_verb(parsed.verb).run(parsed))
     except StemcalError as error:
-        print(f"stemcal {parsed.verb}: {error}", file=sys.stderr)
+        print(f"stemcal {parsed.verb}: {describe(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"stemcal {parsed.verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"stemcal {parsed.verb}: {_describe(error)}", file=sys.stderr)
+        print(f"stemcal {parsed.verb}: {describe(error)}", file=sys.stderr)
         return 1
 
 
@@ -65,7 +65,12 @@ def _keep_blas_to_one_thread() -> None:
         os.environ[name] = "1"
 
 
-def _describe(error: OSError) -> str:
+def describe(error: BaseException) -> str:
+    """Return the sentence for ``error``; one that is not expected is named by its type."""
+    if isinstance(error, StemcalError):
+        return str(error)
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror or error}; check the path, its permissions and the free space, then run it again"
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from stemcal.cli import describe
 from stemcal.cli.progress import Progress, open_progress
 from stemcal.errors import DataError, StemcalError, UsageError
 from stemcal.frames.ranks import World, open_world
@@ -174,8 +176,12 @@ def execute_step(
         if world.rank == 0:
             _record_failure(args, stage, record_path, error)
         if world.size > 1:
-            _report(stage, error)
-            world.abort(error.exit_code if isinstance(error, StemcalError) else 1)
+            exit_code = error.exit_code if isinstance(error, StemcalError) else 1
+            if not isinstance(error, StemcalError | OSError | KeyboardInterrupt):
+                traceback.print_exception(error)
+            print(f"stemcal {stage}: {describe(error)}", file=sys.stderr, flush=True)
+            world.abort(exit_code)
+            raise SystemExit(exit_code) from error  # MPICH comes back from it, and the reason has been said
         raise
     if world.rank != 0:
         return 0
@@ -232,10 +238,6 @@ def _category(error: BaseException) -> Literal["data", "environment", "bug"]:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRORS):
         return "environment"
     return "bug"
-
-
-def _report(stage: str, error: BaseException) -> None:
-    print(f"stemcal {stage}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 def _finish(args: argparse.Namespace, stage: str, record_path: Path, record: Measurement) -> int:

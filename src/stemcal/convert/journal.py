@@ -76,9 +76,15 @@ class Journal:
         """Give a place for more frames; what it takes counts once `Appending.commit` has been called."""
         self.folder.mkdir(parents=True, exist_ok=True)
         done = int(self.ends[-1]) if self.n_frames else 0
-        with (self.folder / _CHUNKS).open("ab") as file:
-            file.truncate(done)
-            yield Appending(self, file, done)
+        chunks = self.folder / _CHUNKS
+        try:
+            with chunks.open("ab") as file:
+                file.truncate(done)
+                yield Appending(self, file, done)
+        except OSError as error:
+            if error.filename is None:  # a full disk does not say which file
+                raise OSError(error.errno, error.strerror, str(chunks)) from error
+            raise
 
     def remove(self) -> None:
         """Take the journal from the disk."""

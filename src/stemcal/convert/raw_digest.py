@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from stemcal.convert.checksum import Checksum
 from stemcal.errors import DataError
 from stemcal.formats.merlin.layout import MibLayout, open_regular
+from stemcal.formats.positioned import reading
 
 _WAITING = 2
 """Blocks that may wait: enough that the pass does not, few enough that memory stays bounded."""
@@ -143,7 +144,8 @@ def _pieces(layout: MibLayout, start: int) -> Iterable[bytes]:
     with os.fdopen(open_regular(layout.path), "rb") as file:
         file.seek(start)
         while start < layout.size_bytes:
-            piece = file.read(min(_READ_BYTES, layout.size_bytes - start))
+            with reading(layout.path):
+                piece = file.read(min(_READ_BYTES, layout.size_bytes - start))
             if not piece:
                 problem = f"ends at byte {start}, it had {layout.size_bytes} when it was opened"
                 raise DataError(layout.path, problem, "wait until nobody writes to it and run again")

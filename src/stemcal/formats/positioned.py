@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stemcal.errors import DataError
@@ -19,6 +21,16 @@ def open_descriptor(descriptor: int | None, path: Path) -> int:
     if descriptor is None:
         raise ValueError(f"{path} has been closed")
     return descriptor
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an error of the disk or the file server inside, which does not know the name, into a `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be read any more ({error.strerror})"
+        raise DataError(path, problem, "wait until nobody writes to it and the disk answers, then run again") from error
 
 
 def read_exactly(descriptor: int | None, path: Path, target: memoryview, offset: int, size_bytes: int) -> None:
@@ -40,13 +52,14 @@ def read_exactly(descriptor: int | None, path: Path, target: memoryview, offset:
     Raises
     ------
     DataError
-        If the file has become shorter.
+        If the file has become shorter or the disk gives an error.
     ValueError
         If the file was closed.
     """
     done, number = 0, open_descriptor(descriptor, path)
     while done < len(target):
-        count = os.preadv(number, [target[done:]], offset + done)
+        with reading(path):
+            count = os.preadv(number, [target[done:]], offset + done)
         if count == 0:
             problem = f"ends at byte {offset + done}, it had {size_bytes} when it was opened"
             raise DataError(path, problem, "wait until nobody writes to it and run again")

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-_SMOOTHING_PX = 0.7
+_REACHES_PX = (0.7, 1.4, 2.8)
+"""Smoothing; the larger ones are for pixels that no valid one is near enough to."""
+_LEAST_WEIGHT = 0.05
 _LEVEL = 0.5
 _CONTRAST = 3.0
 _SMALLEST_AREA_PX = 4
@@ -85,11 +87,20 @@ def find_bright_disk(
 
 
 def _smoothed(pattern: NDArray[np.floating[Any]], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Smooth over the valid pixels only, and fill the invalid ones from their neighbours (a dead cross, say)."""
+    """Smooth over the valid pixels only, and fill the invalid ones from their neighbours (a dead cross, say).
+
+    What is too wide for the smoothing itself, the gap between chips and the edge pixels on either side of it, is filled
+    from farther away: it would cut the disk into quarters. A beam stop is wider and stays dark.
+    """
     filled = np.where(usable, pattern, 0.0)
-    weight = ndimage.gaussian_filter(usable.astype(np.float64), _SMOOTHING_PX, mode="nearest")
-    total = ndimage.gaussian_filter(filled, _SMOOTHING_PX, mode="nearest")
-    return np.asarray(np.where(weight > 0.05, total / np.maximum(weight, 0.05), 0.0))
+    smooth, dark = np.zeros(pattern.shape), np.ones(pattern.shape, np.bool_)
+    for reach in _REACHES_PX:
+        weight = ndimage.gaussian_filter(usable.astype(np.float64), reach, mode="nearest")
+        total = ndimage.gaussian_filter(filled, reach, mode="nearest")
+        near = dark & (weight > _LEAST_WEIGHT)
+        smooth[near] = total[near] / weight[near]
+        dark &= ~near
+    return smooth
 
 
 def _patch_at_maximum(smooth: NDArray[np.float64], level: float) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ from stemcal.formats.merlin.header import RAW, FrameHeader, parse_header
 from stemcal.formats.merlin.layout import MibLayout, inspect_open, open_regular
 from stemcal.formats.merlin.pixels import decode, picture_dtype
 from stemcal.formats.merlin.table import HeaderTable, parse_table, sequence_numbers
-from stemcal.formats.positioned import open_descriptor, read_exactly
+from stemcal.formats.positioned import open_descriptor, read_exactly, reading
 
 _FRAMES_PER_CALL = 256
 """Two buffers for each frame; the kernel takes 1024 in one call."""
@@ -173,7 +173,9 @@ class MibFile:
         if status.st_size < self.layout.size_bytes:
             problem = f"has {status.st_size} bytes, it had {self.layout.size_bytes} when it was opened"
             raise DataError(self.path, problem, remedy)
-        if os.pread(self._open_descriptor(), self.header.header_bytes, 0) != self.layout.header_data:
+        with reading(self.path):
+            head = os.pread(self._open_descriptor(), self.header.header_bytes, 0)
+        if head != self.layout.header_data:
             raise DataError(self.path, "was written anew while it was read: its first header has changed", remedy)
 
     def headers(self, start: int, stop: int) -> tuple[FrameHeader, ...]:
@@ -231,10 +233,11 @@ class MibFile:
         rows = np.empty((stop - start, count), np.uint8)
         targets = rows.reshape(-1).data
         descriptor = self._open_descriptor()
-        for row, index in enumerate(range(start, stop)):
-            target = targets[row * count : (row + 1) * count]
-            if os.preadv(descriptor, [target], index * stride) != count:
-                self._fill(target, index * stride)
+        with reading(self.path):
+            for row, index in enumerate(range(start, stop)):
+                target = targets[row * count : (row + 1) * count]
+                if os.preadv(descriptor, [target], index * stride) != count:
+                    self._fill(target, index * stride)
         return rows
 
     @contextmanager
@@ -263,7 +266,9 @@ class MibFile:
         scratch = bytearray(self.header.header_bytes)
         targets = [part for frame in frames for part in (scratch, frame.reshape(-1).view(np.uint8).data)]
         stride = self.layout.stride_bytes
-        if os.preadv(self._open_descriptor(), targets, first * stride) == len(frames) * stride:
+        with reading(self.path):
+            whole = os.preadv(self._open_descriptor(), targets, first * stride) == len(frames) * stride
+        if whole:
             return
         for index, frame in enumerate(frames, first):
             self._fill(frame.reshape(-1).view(np.uint8).data, index * stride + self.header.header_bytes)

@@ -40,7 +40,7 @@ CERTAIN = 0.99
 CERTAIN_ROWS = 0.5
 """Probability from which its first and last row are believed with them; below `CERTAIN` a flag says so. A line too many
 or too few displaces nothing: all frames are kept, those outside the scan too."""
-STATED = 0.9
+STATED = 0.5
 """Probability from which a layout is believed that ScanX and ScanY of the ``.hdr`` state with that very product."""
 LISTED = 0.01
 """Less probable layouts are not listed."""
