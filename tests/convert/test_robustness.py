@@ -496,10 +496,11 @@ def test_killed_at_any_moment_no_final_name_stands_for_less_than_a_whole_file(
         full = (generations.seconds, generations.n_events)
         ended = killed(folder, generations.words(folder, 2), number, chance, *full)
         codes.append(ended.code)
-        assert ended.code in (0, 130 if number == signal.SIGINT else -number), ended.said
+        orderly = {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, 0)
+        assert ended.code in (0, orderly, -number), ended.said
         if generations.check(folder):
             generations.restore(folder)
-        if number == signal.SIGINT:
+        if number != signal.SIGKILL:
             assert leftovers(folder) <= hidden, ended.said
         assert len(leftovers(folder)) <= len(OUTPUTS), "one for each output at most"
     assert sum(code != 0 for code in codes) > N_KILLS // 2
@@ -527,7 +528,8 @@ def test_a_growing_file_is_converted_whole_though_its_ticks_are_killed(
         codes.append(killed(folder, [*final, "--growing"], signal.SIGKILL, chance, 0.3, 24).code)
         for path in folder.glob("[!.]*"):
             assert json.loads(path.read_text())["n_frames"] <= tick * 100, path
-    assert set(codes) == {0, -signal.SIGKILL}
+    assert -signal.SIGKILL in codes
+    assert set(codes) <= {0, -signal.SIGKILL}
     done = run_child(tmp_path / "said.txt", final, large_steps)
     assert (done.code, done.said) == (0, "")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == generations.new

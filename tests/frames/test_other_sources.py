@@ -339,8 +339,8 @@ def test_paths_that_are_no_file(tmp_path: Path, counts: Counts) -> None:
     refused(tmp_path / "pipe.npy", "is no ordinary file")
     np.save(tmp_path / "a.npy", counts)
     refused(tmp_path / "a.npy" / "b.npy", "cannot be read")
-    (tmp_path / "text.hdr").write_text("HDR,\n")
-    refused(tmp_path / "text.hdr", "files ending in '.hdr' are not read")
+    (tmp_path / "text.txt").write_text("HDR,\n")
+    refused(tmp_path / "text.txt", "files ending in '.txt' are not read")
     shutil.copy(tmp_path / "a.npy", tmp_path / "copy.hdf5")
     with open_source(tmp_path / "copy.hdf5") as source:
         assert source.scan_shape == (3, 4)

@@ -25,6 +25,9 @@ VERBS = {
     "report": "write the session page",
 }
 
+TERMINATED = 143
+"""Exit code after SIGTERM, as a shell gives it."""
+
 _BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 EXIT_CODES = """\
@@ -50,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stemcal {parsed.verb}: interrupted; nothing half-written is left behind", file=sys.stderr)
         return 130
+    except SystemExit as end:
+        if end.code != TERMINATED:
+            raise
+        print(f"stemcal {parsed.verb}: ended on request; nothing half-written is left behind", file=sys.stderr)
+        return TERMINATED
     except OSError as error:
         print(f"stemcal {parsed.verb}: {describe(error)}", file=sys.stderr)
         return 1

@@ -6,16 +6,19 @@ import argparse
 import errno
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from stemcal.cli import describe
+from stemcal.cli import TERMINATED, describe
 from stemcal.cli.progress import Progress, open_progress
 from stemcal.errors import DataError, StemcalError, UsageError
 from stemcal.frames.ranks import World, open_world
@@ -170,7 +173,8 @@ def execute_step(
     settings, source = step_settings(args, stage, model)
     world = open_world(args.ranks)
     try:
-        with open_progress(stage, enabled=not args.no_progress and world.rank == 0) as progress:
+        enabled = not args.no_progress and world.rank == 0
+        with _orderly_end(), open_progress(stage, enabled=enabled) as progress:
             record = action(StepContext(settings, source, args.threads, world, progress))
     except BaseException as error:
         if world.rank == 0:
@@ -187,6 +191,23 @@ def execute_step(
         return 0
     failure_path(record_path).unlink(missing_ok=True)
     return _finish(args, stage, record_path, record)
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Let a job that is cancelled remove what it has half written: SLURM asks for the end before it kills."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def step_settings(args: argparse.Namespace, stage: str, model: type[SettingsT]) -> tuple[SettingsT, dict[str, object]]:

@@ -42,6 +42,7 @@ def draw_overview(
     quality: Quality,
     sums: Mapping[str, Sum],
     valid: NDArray[np.bool_],
+    ok: NDArray[np.bool_],
 ) -> None:
     """Draw mean and maximum pattern, virtual detectors, total counts, centre of mass, scan shape and verdict.
 
@@ -57,6 +58,9 @@ def draw_overview(
         As in the container; bright and dark field may be absent.
     valid : ndarray of bool
         (det_row, det_col), True = valid.
+    ok : ndarray of bool
+        (scan_row, scan_col), True where a position holds an ordinary frame; the others are left out of the maps, where
+        a fly-back column would set the colours of all.
     """
     with drawing(path, width_mm=240, height_mm=118) as figure:
         (mean, maximum, bright, dark), (text, total, row, col) = figure.subplots(2, 4)
@@ -65,11 +69,12 @@ def draw_overview(
             limits = (0.5 / max(result.frames.ok, 1), float(values[valid].max(initial=1)))
             image(ax, values, title=title, valid=valid, scale="log", limits=limits, bar="counts")
             _draw_detectors(ax, result.virtual_detectors)
-        _draw_map(bright, sums, "bright_field", "Bright field", SCAN, "counts")
-        _draw_map(dark, sums, "annular_dark_field", "Annular dark field", SCAN, "counts")
-        _draw_map(total, sums, "total_counts", "Total counts", AMOUNT, "counts")
-        _draw_map(row, sums, "centre_of_mass_row", "Centre of mass, row", SIGNED, "px from median")
-        _draw_map(col, sums, "centre_of_mass_col", "Centre of mass, col", SIGNED, "px from median")
+        maps = {key: _left_out(one.values, ok) for key, one in sums.items() if one.values.shape == ok.shape}
+        _draw_map(bright, maps, "bright_field", "Bright field", SCAN, "counts")
+        _draw_map(dark, maps, "annular_dark_field", "Annular dark field", SCAN, "counts")
+        _draw_map(total, maps, "total_counts", "Total counts", AMOUNT, "counts")
+        _draw_map(row, maps, "centre_of_mass_row", "Centre of mass, row", SIGNED, "px from median")
+        _draw_map(col, maps, "centre_of_mass_col", "Centre of mass, col", SIGNED, "px from median")
         _draw_text(text, name, result, quality)
 
 
@@ -81,12 +86,17 @@ def _draw_detectors(ax: Axes, detectors: VirtualDetectors | None) -> None:
     circle(ax, row, col, detectors.annular_dark_field_px[0], colour=_OVERLAY, linewidth=0.7, linestyle=(0, (3, 2)))
 
 
-def _draw_map(ax: Axes, sums: Mapping[str, Sum], key: str, title: str, colours: str, unit: str) -> None:
+def _left_out(values: NDArray[Any], ok: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return a map with NaN where ``ok`` is False; all of it if no position is ok."""
+    return np.where(ok | ~ok.any(), values, np.nan)
+
+
+def _draw_map(ax: Axes, maps: Mapping[str, NDArray[np.float64]], key: str, title: str, colours: str, unit: str) -> None:
     """Draw a map over the scan, or a line for a scan of one line."""
-    if key not in sums:
+    if key not in maps:
         empty(ax, "no bright disk", title=title)
         return
-    values = np.asarray(sums[key].values, dtype=np.float64)
+    values = maps[key]
     limits = None
     if colours == SIGNED:
         values = values - _median(values)

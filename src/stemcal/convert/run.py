@@ -25,7 +25,7 @@ from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import ScanSums
 from stemcal.errors import DataError
 from stemcal.formats.container import ContainerWriter, Layout, open_container
-from stemcal.formats.extras import Extras, Sum
+from stemcal.formats.extras import Extras, FrameStatus, Sum
 from stemcal.formats.hspy import Axis
 from stemcal.formats.mask import fit_mask, read_mask
 from stemcal.formats.merlin.layout import MibLayout
@@ -262,7 +262,8 @@ class _Run:
                 binning[0].finish()
                 binning[1].finish(self._binned_extras(pixels))
         result, quality = conclude(frames, sums, pixels, self.detectors, raw_files, self._binned())
-        draw_overview(paths.figure, paths.name, result, quality, parts, pixels.valid)
+        ok = (frames.frame_status == FrameStatus.OK).reshape(frames.scan_shape)
+        draw_overview(paths.figure, paths.name, result, quality, parts, pixels.valid, ok)
         record = ConvertRecord(
             method=METHOD,
             inputs=inputs,
