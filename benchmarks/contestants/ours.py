@@ -12,7 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from acquisitions import acquisition
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.formats.merlin.reader import MibFile
 from stemcal.frames.plan import Block

@@ -46,7 +46,7 @@ def scan_counts() -> NDArray[np.uint16]:
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put an empty file in the place of the figure, where it is not what is tested: matplotlib takes its second."""
-    monkeypatch.setattr("stemcal.convert.run.draw_overview", lambda path, *_: path.touch())
+    monkeypatch.setattr("stemcal.convert.writing.draw_overview", lambda path, *_: path.touch())
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from acquisition_truth import COLS, ROWS, Acquisition, Mode, with_gap, write_har
 from numpy.typing import NDArray
 
 from stemcal.convert.binning import plan_binning
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import UsageError
 from stemcal.formats.microscope import write_microscope

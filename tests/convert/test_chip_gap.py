@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import DataError
 from stemcal.formats.mask import read_mask

@@ -8,7 +8,8 @@ import h5py
 import hdf5plugin  # noqa: F401 (registers the filters)
 import numpy as np
 
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.formats.container import open_experiment
 from stemcal.formats.merlin.writer import write_mib

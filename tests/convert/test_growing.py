@@ -14,7 +14,8 @@ from stemcal.convert import blocks
 from stemcal.convert.checksum import Checksum
 from stemcal.convert.grow import grow, journal_folder
 from stemcal.convert.journal import Journal
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import DataError, UsageError
 from stemcal.formats.merlin import write_mib
@@ -121,6 +122,36 @@ def test_a_journal_that_does_not_fit_is_begun_anew(tmp_path: Path, folders: tupl
         (folder / "state.npz").unlink()
     raw.write_bytes(content)
     assert convert(raw, grown, settings) == convert(raw, whole, settings)
+
+
+def test_a_damaged_frame_of_the_journal_is_named(tmp_path: Path, folders: tuple[Path, Path]) -> None:
+    raw = tmp_path / "x.mib"
+    content = scan(raw)
+    tick(raw, content[: len(content) // 2], folders[0])
+    chunks = journal_folder(folders[0] / "x_data.hdf5") / "chunks"
+    chunks.write_bytes(b"\xff" * chunks.stat().st_size)
+    raw.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"chunks: holds a damaged frame .* remove that folder and convert the file again"
+    ):
+        convert(raw, folders[0])
+    assert not (folders[0] / "x_data.hdf5").exists()
+
+
+@pytest.mark.parametrize("from_then_on", [0, 1])
+def test_a_state_that_this_python_cannot_take_up_is_made_again(
+    tmp_path: Path, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, from_then_on: int
+) -> None:
+    raw = tmp_path / "x.mib"
+    content = scan(raw)
+    grown, whole = folders
+    for part, cannot in ((3, False), (2, from_then_on == 0)):
+        if cannot:
+            monkeypatch.setattr("stemcal.convert.checksum._functions", lambda: None)
+        tick(raw, content[: len(content) // part], grown)
+    monkeypatch.setattr("stemcal.convert.checksum._functions", lambda: None)
+    raw.write_bytes(content)
+    assert convert(raw, grown) == convert(raw, whole)
 
 
 def test_without_openssl_the_digest_begins_again(

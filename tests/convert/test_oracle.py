@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from acquisition_truth import COLS, LEAD, ROWS, Acquisition, Mode, products, with_gap, write_hard
 
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.formats.chip_gap import remove_gap
 from stemcal.formats.container import open_experiment

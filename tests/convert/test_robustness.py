@@ -30,7 +30,7 @@ from forked import Ended, run_child, start
 from numpy.typing import NDArray
 
 from stemcal.cli import main
-from stemcal.convert import raw_digest, run
+from stemcal.convert import raw_digest, run, writing
 from stemcal.convert.raw_digest import RawDigest
 from stemcal.formats.merlin.layout import inspect_mib
 from stemcal.formats.merlin.writer import write_mib, write_series
@@ -65,7 +65,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory, stack: NDArray[np.uint16]) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provenance, "commit", lambda: None)
         with pytest.MonkeyPatch.context() as undrawn:
-            undrawn.setattr(run, "draw_overview", quick_figure)
+            undrawn.setattr(writing, "draw_overview", quick_figure)
             assert main(words(home / "a.mib", home / "out", *BINNED)) == 0
         yield
 
@@ -96,7 +96,7 @@ def quick_figure(path: Path, *parts: object) -> None:
 
 def small_steps(frames_per_block: int = 16) -> None:
     run.plan_blocks = partial(run.plan_blocks, block_bytes=frames_per_block * STRIDE)  # type: ignore[attr-defined]
-    run.draw_overview = quick_figure  # type: ignore[attr-defined]
+    writing.draw_overview = quick_figure  # type: ignore[attr-defined]
 
 
 def behind_first_block(deed: Callable[[], object]) -> None:
@@ -302,14 +302,14 @@ def fill_disk(folder: Path, bytes_left: int) -> None:
 
 
 def before(name: str, deed: Callable[[], None]) -> None:
-    """Do ``deed`` before a function of the conversion is called."""
-    function = getattr(run, name)
+    """Do ``deed`` before a function that writes an output is called."""
+    function = getattr(writing, name)
 
     def called(*args: Any, **options: Any) -> Any:
         deed()
         return function(*args, **options)
 
-    setattr(run, name, called)
+    setattr(writing, name, called)
 
 
 def list_files(folder: Path) -> None:
@@ -358,10 +358,10 @@ def test_a_full_disk_while_the_raw_file_grows(raw: Path, folder: Path, small_dis
 
 
 def test_a_full_disk_when_the_figure_is_drawn(raw: Path, folder: Path, small_disk: Callable[..., list[str]]) -> None:
-    real, fill = run.draw_overview, partial(fill_disk, folder, 40_960)
+    real, fill = writing.draw_overview, partial(fill_disk, folder, 40_960)
 
     def draw_really() -> None:
-        run.draw_overview = real
+        writing.draw_overview = real
         before("draw_overview", fill)
 
     said, left = small_disk(2**22, words(raw, folder), draw_really)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import DataError
 from stemcal.formats.container import open_experiment
@@ -225,7 +226,7 @@ def test_a_stale_record_does_not_outlive_its_data(
     def no_figure(*_: object) -> None:
         raise OSError(28, "No space left on device", str(paths.figure))
 
-    monkeypatch.setattr("stemcal.convert.run.draw_overview", no_figure)
+    monkeypatch.setattr("stemcal.convert.writing.draw_overview", no_figure)
     with pytest.raises(OSError, match="No space left"):
         run_convert(mib, paths, settings=SETTINGS)
     assert not paths.record.exists()

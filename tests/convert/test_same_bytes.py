@@ -16,8 +16,9 @@ from acquisition_truth import Mode, write_hard
 from numpy.typing import NDArray
 
 from stemcal.convert import run
+from stemcal.convert.paths import ConvertPaths
 from stemcal.convert.raw_digest import RawDigest
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import DataError
 from stemcal.formats.merlin.reader import MibFile

@@ -16,7 +16,8 @@ def address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def test_memory_is_used_again_when_nobody_refers_to_it() -> None:
+def test_memory_is_used_again_when_nobody_refers_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_store", memory._Store())
     first = empty((40, 50), KIND)
     where = address(first)
     del first

@@ -53,6 +53,25 @@ def test_settings_that_fit_the_count_are_believed(
     assert (layout.scan_shape, layout.first_slot, flags(layout)) == (shape, 0, [])
 
 
+def test_an_unusual_scan_that_the_hdr_states_to_the_frame_is_believed() -> None:
+    constant = np.full(7 * 13, DWELL_NS, np.int64)
+    layout = decided(91, hdr_scan=(7, 13), exposure_ns=constant, time_ns=np.cumsum(constant))
+    assert (layout.certain, layout.scan_shape) == (True, (7, 13))
+    assert 0.5 <= layout.probability < 0.99, "it is the word of the .hdr that suffices, not the score"
+    assert not decided(91, exposure_ns=constant).certain
+    assert not decided(91, scan_size_px=13, exposure_ns=constant).certain
+    for n_slots in (90, 92, 104):
+        assert not decided(n_slots, hdr_scan=(7, 13), exposure_ns=constant[:1].repeat(n_slots)).certain
+
+
+def test_an_hdr_that_states_another_scan_than_the_frames_show_is_not_believed() -> None:
+    shown = fly_back(13, 7)
+    layout = decided(91, hdr_scan=(7, 13), exposure_ns=shown)
+    assert (layout.scan_shape, flags(layout)) == ((13, 7), ["scan_setting_overruled"])
+    cut = fly_back(5, 7)
+    assert not decided(35, hdr_scan=(7, 5), exposure_ns=cut).certain, "five lines are too few to overrule a setting"
+
+
 def test_probabilities_and_evidence_are_stated() -> None:
     layout = decided(65536, exposure_ns=fly_back(256, 256), scan_size_px=256, hdr_scan=(256, 256))
     best = layout.candidates[0]

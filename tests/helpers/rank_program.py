@@ -21,7 +21,7 @@ import numpy as np
 from acquisition_truth import Mode, write_hard
 
 from stemcal.cli import main
-from stemcal.convert import run
+from stemcal.convert import run, writing
 from stemcal.formats.merlin.writer import write_mib, write_series
 
 PROGRAM = Path(__file__)
@@ -81,7 +81,7 @@ def prepare(trouble: str, raw: Path) -> None:
     """Make blocks small and figures quick, and lay the trouble."""
     rank = int(os.environ.get("PMI_RANK", "0"))
     run.plan_blocks = partial(run.plan_blocks, block_bytes=FRAMES_PER_BLOCK * STRIDE)  # type: ignore[attr-defined]
-    run.draw_overview = lambda path, *parts: path.write_text(repr(parts[1]))  # type: ignore[attr-defined]
+    writing.draw_overview = lambda path, *parts: path.write_text(repr(parts[1]))  # type: ignore[attr-defined]
     if rank == 1 and trouble in TROUBLES:
         work = run.BlockWorker.__call__  # type: ignore[attr-defined]
 

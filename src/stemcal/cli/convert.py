@@ -15,7 +15,8 @@ from stemcal.cli.common import (
 )
 from stemcal.cli.progress import open_progress
 from stemcal.convert.grow import grow
-from stemcal.convert.run import ConvertPaths, run_convert
+from stemcal.convert.paths import ConvertPaths
+from stemcal.convert.run import run_convert
 from stemcal.convert.settings import ConvertSettings
 from stemcal.errors import DataError, UsageError
 from stemcal.frames.mib import Sidecars

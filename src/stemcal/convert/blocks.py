@@ -22,6 +22,7 @@ from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import BlockSums, Image
 from stemcal.formats import bitshuffle
 from stemcal.formats.extras import FrameStatus
+from stemcal.formats.merlin.pixels import counter_ceiling
 from stemcal.frames.mib import MibSource
 from stemcal.frames.plan import Block
 from stemcal.optics.disk import NoDisk
@@ -30,8 +31,6 @@ from stemcal.stages import BLOCK_BYTES
 
 _TOGETHER = 8
 """Frames that are worked on together: few enough that they stay in the cache, enough to share the sums' traffic."""
-_CEILINGS = {6: 2**6 - 1, 12: 2**12 - 1, 24: 2**24 - 1}
-"""Largest count by counter depth; a 1-bit counter has nothing below its ceiling."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class BlockWorker:
         self._circles: Circles | None = (
             None if isinstance(detectors, NoDisk) else circles(detectors, source.frame_shape)
         )
-        self._ceiling = _CEILINGS.get(source.layout.header.counter_depth_bit or 0)
+        self._ceiling = counter_ceiling(source.layout.header)
         self._keep_records = keep_records
         self._local = threading.local()
         self._all_sums: list[PatternSums] = []
@@ -125,7 +124,7 @@ class BlockWorker:
         for start, stop in self._groups(block):
             taken = frames[: stop - start]
             pictures = taken.reshape(-1, *source.frame_shape)
-            done = self._done(start, stop, pictures)
+            done = self._journal.frames(start, pictures) if self._journal and start < self._n_done else []
             if done:
                 pixels = from_frames(pictures, source.gap_px)
             else:
@@ -172,15 +171,6 @@ class BlockWorker:
             self._local.frames = np.zeros((_TOGETHER, n_pixels), self._source.dtype)
             self._all_sums.append(self._local.sums)
         return self._local.sums, self._local.frames
-
-    def _done(self, start: int, stop: int, pictures: NDArray[Any]) -> list[bytes]:
-        """Return frames that an earlier tick has compressed, and put them into ``pictures``; nothing for others."""
-        if self._journal is None or start >= self._n_done:
-            return []
-        chunks = self._journal.chunks(start, stop)
-        for chunk, picture in zip(chunks, pictures, strict=True):
-            bitshuffle.decompress(chunk, picture)
-        return chunks
 
     def _groups(self, block: Block) -> Iterator[tuple[int, int]]:
         """Yield runs of frames that are all done or not, and go into the same cell of the preview, or into none."""

@@ -33,7 +33,23 @@ def _functions() -> Any | None:
         library.SHA256_Final.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     except (ImportError, OSError, AttributeError):
         return None
-    return library
+    return library if _is_right(library) else None
+
+
+def _is_right(library: Any) -> bool:
+    """Say whether a digest that is put aside and taken up again is that of Python's own."""
+    context, digest = ctypes.create_string_buffer(2 * _STATE_BYTES), ctypes.create_string_buffer(32)
+    library.SHA256_Init(context)
+    library.SHA256_Update(context, b"put aside", 9)
+    again = ctypes.create_string_buffer(context.raw[:_STATE_BYTES], 2 * _STATE_BYTES)
+    library.SHA256_Update(again, b" and taken up", 13)
+    library.SHA256_Final(digest, again)
+    return digest.raw == hashlib.sha256(b"put aside and taken up").digest()
+
+
+def can_go_on() -> bool:
+    """Say whether this Python can take up a state that was put aside."""
+    return _functions() is not None
 
 
 class Checksum:

@@ -15,12 +15,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stemcal.convert.checksum import can_go_on
 from stemcal.convert.raw_digest import Begun
+from stemcal.errors import DataError
+from stemcal.formats import bitshuffle
 from stemcal.formats.merlin.layout import MibLayout
 from stemcal.records.atomic import atomic_path
 from stemcal.stages import STAGES, canonical, digest
@@ -62,7 +65,8 @@ class Journal:
 
     def begun(self) -> Begun | None:
         """Return where the digest of the raw file goes on, None where it has to begin again."""
-        return Begun(self.n_frames, self.digest_state) if self.digest_state and self.n_frames else None
+        known = self.n_frames and self.digest_state and can_go_on()
+        return Begun(self.n_frames, self.digest_state) if known else None
 
     def chunks(self, start: int, stop: int) -> list[bytes]:
         """Return the compressed frames start:stop."""
@@ -70,6 +74,23 @@ class Journal:
         with (self.folder / _CHUNKS).open("rb") as file:
             file.seek(int(begins[0]))
             return [file.read(int(size)) for size in np.diff(begins)]
+
+    def frames(self, start: int, out: NDArray[Any]) -> list[bytes]:
+        """Put the frames from ``start`` on into ``out`` (n, det_row, det_col) and return them compressed.
+
+        Raises
+        ------
+        DataError
+            If one is damaged.
+        """
+        chunks = self.chunks(start, start + len(out))
+        try:
+            for chunk, frame in zip(chunks, out, strict=True):
+                bitshuffle.decompress(chunk, frame)
+        except ValueError as error:
+            remedy = "remove that folder and convert the file again"
+            raise DataError(self.folder / _CHUNKS, f"holds a damaged frame ({error})", remedy) from error
+        return chunks
 
     @contextmanager
     def append(self) -> Iterator[Appending]:

@@ -15,19 +15,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from stemcal.compiled import compiled
 
 ITEMSIZES = (1, 2)
 """Bytes per pixel that these kernels take."""
 
-MAX_FRAMES = 65536
-"""Frames of one call, so that sums over them fit 32 bits."""
-
 U = np.uint64
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def absorb(
     source: NDArray[Any],
     begin: int,
@@ -54,7 +52,8 @@ def absorb(
     shape : tuple of int
         (det_row, det_col, gap): of a frame with the gap, and the pixels between its halves, 0 for none.
     frames : ndarray
-        (n, >= det_row det_col), n <= `MAX_FRAMES`; the pixels of the frames are overwritten, except for the gap.
+        (n, >= det_row det_col), n <= 65536, so that sums fit 32 bits; the pixels of the frames are overwritten, except
+        for the gap.
     total : ndarray of uint32
         (det_row det_col,) sums over these frames; overwritten, except for the gap.
     squares : ndarray of uint64
@@ -92,13 +91,13 @@ def absorb(
             _add_squares(pixels, frame_step, n, there, count, maximum, square, squares)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _clear(values: NDArray[Any], start: Any, count: Any) -> None:
     for index in range(count):
         values[start + index] = 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _take(source: NDArray[Any], here: Any, pixels: NDArray[Any], there: Any, count: Any, swap: bool) -> None:
     if swap:
         for index in range(count):
@@ -109,7 +108,7 @@ def _take(source: NDArray[Any], here: Any, pixels: NDArray[Any], there: Any, cou
             pixels[there + index] = source[here + index]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add(
     pixels: NDArray[Any],
     start: Any,
@@ -124,13 +123,13 @@ def _add(
         square[index] += value * value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _raise(pixels: NDArray[Any], start: Any, count: Any, maximum: NDArray[Any], there: Any) -> None:
     for index in range(count):
         maximum[there + index] = max(maximum[there + index], pixels[start + index])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_columns(pixels: NDArray[Any], start: Any, count: Any, columns: NDArray[np.uint32], there: Any) -> Any:
     """Add one line to the sums of columns and return its own sum."""
     line = np.uint32(0)
@@ -141,7 +140,7 @@ def _add_columns(pixels: NDArray[Any], start: Any, count: Any, columns: NDArray[
     return line
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_squares(
     pixels: NDArray[Any],
     frame_step: Any,
@@ -166,7 +165,7 @@ def _add_squares(
             squares[there + index] += value * value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def circle_sums(frames: NDArray[Any], edges: NDArray[np.uint64], sums: NDArray[np.uint64]) -> None:
     """Add up frames inside concentric circles.
 
@@ -196,7 +195,7 @@ def circle_sums(frames: NDArray[Any], edges: NDArray[np.uint64], sums: NDArray[n
                 sums[frame, circle] += inside
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _line_sum(pixels: NDArray[Any], start: Any, stop: Any) -> Any:
     total = np.uint32(0)
     for index in range(start, stop):
@@ -204,7 +203,7 @@ def _line_sum(pixels: NDArray[Any], start: Any, stop: Any) -> Any:
     return U(total)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_part(
     pattern: NDArray[np.uint32], width: int, total: NDArray[np.uint64], factor: int, binned: NDArray[np.uint64]
 ) -> None:
@@ -234,7 +233,7 @@ def add_part(
                 binned[top, left] += line[col]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_line(pattern: NDArray[np.uint32], start: Any, line: NDArray[np.uint64], total: NDArray[np.uint64]) -> None:
     for index in range(U(line.size)):
         value = U(pattern[start + index])

@@ -14,6 +14,7 @@ from stemcal.convert.sequence import count_frames, frame_flags
 from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import ScanSums
 from stemcal.formats.extras import FrameStatus
+from stemcal.formats.merlin.pixels import counter_ceiling
 from stemcal.frames.mib import MibSource
 from stemcal.frames.scan.intensity import intensity_agrees
 from stemcal.optics.disk import NoDisk
@@ -29,7 +30,6 @@ from stemcal.records.convert import (
 )
 
 _N_RESAMPLING_BLOCKS = 16
-_CEILINGS = {6: 2**6 - 1, 12: 2**12 - 1, 24: 2**24 - 1}
 _MAX_SATURATED_FRAMES = 0.01
 """Part of the frames with a full counter from which sums and virtual images are no longer to be trusted."""
 
@@ -142,7 +142,7 @@ def _invalid(source: MibSource, pixels: Validity) -> InvalidPixels:
 
 
 def _saturation(source: MibSource, sums: ScanSums) -> Saturation | None:
-    ceiling = _CEILINGS.get(source.layout.header.counter_depth_bit or 0)
+    ceiling = counter_ceiling(source.layout.header)
     if ceiling is None:
         return None
     return Saturation(

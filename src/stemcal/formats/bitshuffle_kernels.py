@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from stemcal.compiled import compiled
 
 Bytes = NDArray[np.uint8]
 
@@ -47,7 +49,7 @@ def bound(size: int) -> int:
     return size + size // 255 + 16
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def split(elements: NDArray[Any], planes: Bytes) -> None:
     """Write the bit planes of ``elements`` to ``planes``.
 
@@ -80,7 +82,7 @@ def split(elements: NDArray[Any], planes: Bytes) -> None:
             planes[begin + group] = byte
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def join(planes: Bytes, elements: NDArray[Any]) -> None:
     """Put ``elements`` together from their bit planes; the inverse of `split`."""
     size = elements.size
@@ -100,7 +102,7 @@ def join(planes: Bytes, elements: NDArray[Any]) -> None:
                     elements[8 * group + index] |= mask
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _any(values: Bytes) -> Any:
     found = np.uint8(0)
     for index in range(values.size):
@@ -108,7 +110,7 @@ def _any(values: Bytes) -> Any:
     return found != 0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pack(elements: NDArray[Any], block: int, planes: Bytes, target: Bytes, begin: int) -> Any:
     """Write the body of a chunk of filter 32008 with LZ4 to ``target[begin:]`` and return where it ends.
 
@@ -142,7 +144,7 @@ def pack(elements: NDArray[Any], block: int, planes: Bytes, target: Bytes, begin
     return place + rest.size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def unpack(source: Bytes, begin: int, end: int, block: int, planes: Bytes, elements: NDArray[Any]) -> Any:
     """Decode the body ``source[begin:end]`` of a chunk into ``elements``; return where it ends, or -1 for damage.
 
@@ -182,7 +184,7 @@ def unpack(source: Bytes, begin: int, end: int, block: int, planes: Bytes, eleme
     return place + rest.size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def encode(source: Bytes, size: int, target: Bytes, begin: int) -> Any:
     """Write ``source[:size]`` as one LZ4 block to ``target[begin:]`` and return where it ends.
 
@@ -216,7 +218,7 @@ def encode(source: Bytes, size: int, target: Bytes, begin: int) -> Any:
     return _write_sequence(source, anchor, size - anchor, 0, target, place)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _run_end(source: Bytes, here: int, limit: int) -> Any:
     """Return where the run that ``source[here - 1]`` belongs to ends, at most ``limit``."""
     while here < limit:
@@ -227,7 +229,7 @@ def _run_end(source: Bytes, here: int, limit: int) -> Any:
     return limit
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write_sequence(source: Bytes, anchor: int, literals: int, match: int, target: Bytes, place: int) -> Any:
     """Write literals and, unless ``match`` is 0, a match of offset 1; return where it ends."""
     token = min(literals, _NIBBLE) << 4
@@ -247,7 +249,7 @@ def _write_sequence(source: Bytes, anchor: int, literals: int, match: int, targe
     return place
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write_length(target: Bytes, place: int, length: int) -> Any:
     """Write what of ``length`` did not fit into its half of the token."""
     if length < _NIBBLE:
@@ -261,7 +263,7 @@ def _write_length(target: Bytes, place: int, length: int) -> Any:
     return place + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def decode(source: Bytes, begin: int, end: int, target: Bytes, size: int) -> Any:
     """Decode the LZ4 block ``source[begin:end]`` to ``target[:size]``; return False if it is damaged.
 
@@ -302,7 +304,7 @@ def decode(source: Bytes, begin: int, end: int, target: Bytes, size: int) -> Any
     return False
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _read_length(source: Bytes, here: int, end: int, length: Any) -> Any:
     """Return where reading goes on and the length; a length that has no end is larger than any block."""
     if length < _NIBBLE:
@@ -316,8 +318,8 @@ def _read_length(source: Bytes, here: int, end: int, length: Any) -> Any:
     return end, 1 << 40
 
 
-@njit(nogil=True, cache=True)
-def _copy_match(target: Bytes, place: int, offset: int, match: int) -> None:
+@compiled
+def _copy_match(target: Bytes, place: int, offset: Any, match: Any) -> None:
     if offset == 1:
         target[place : place + match] = target[place - 1]
     elif offset >= 32:

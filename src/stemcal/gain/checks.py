@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from stemcal.gain.measure import Attempt
 from stemcal.gain.settings import GainSettings
 from stemcal.gain.sums import FlatSums
-from stemcal.records.base import Flag, Quality, Verdict, worst
+from stemcal.records.base import Finding, Flag, Quality, judged
 
 _OVERDISPERSED = 1.5
 _SUBPOISSON = 0.7
 _LEVEL = 0.01
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A flag and what it does to the verdict; a note leaves it alone."""
-
-    flag: Flag
-    severity: Literal["note", "warn", "fail"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +32,7 @@ def judge(case: Case) -> Quality:
         flag = Flag(name=refusal.name, value=refusal.value, limit=refusal.limit, message=refusal.message)
         return Quality(verdict="fail", flags=(flag,))
     findings = [finding for check in _CHECKS for finding in check(case)]
-    verdicts: list[Verdict] = [finding.severity for finding in findings if finding.severity != "note"]
-    return Quality(verdict=worst(verdicts), flags=tuple(finding.flag for finding in findings))
+    return judged(findings)
 
 
 def _check_noise(case: Case) -> Iterator[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from stemcal.gold.model import COL, ROW
 from stemcal.gold.pattern import Powder
 from stemcal.gold.settings import GoldSettings
 from stemcal.optics.disk import BrightDisk, NoDisk
-from stemcal.records.base import Flag, Quality, Verdict, worst
+from stemcal.records.base import Finding, Flag, Quality, judged
 
 _FEWEST_TILES = 8
 _MOST_REJECTED = 0.2
@@ -26,14 +25,6 @@ _SIGMAS = 3.0
 _SATURATED = 0.01
 _STRAY_PART = 2e-4
 """A few pixels of a dark valley between rings have no count by chance."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A flag and what it does to the verdict; a note leaves it alone."""
-
-    flag: Flag
-    severity: Literal["note", "warn", "fail"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +45,7 @@ def judge(powder: Powder, optics: Optics, settings: GoldSettings, attempt: Attem
     else:
         case = Case(powder, optics, settings, attempt.calibration)
         findings = [finding for check in _CHECKS for finding in check(case)]
-    verdicts: list[Verdict] = [finding.severity for finding in findings if finding.severity != "note"]
-    return Quality(verdict=worst(verdicts), flags=tuple(finding.flag for finding in findings))
+    return judged(findings)
 
 
 def _refused(refusal: Refusal) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +54,14 @@ class Quality(Record):
     flags: tuple[Flag, ...] = ()
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: a flag, and what it does to the verdict; a note leaves it alone."""
+
+    flag: Flag
+    severity: Literal["note", "warn", "fail"]
+
+
 class InputFile(Record):
     """A file that a measurement stands on.
 
@@ -95,3 +105,9 @@ def worst(verdicts: list[Verdict]) -> Verdict:
     """Return the most severe of ``verdicts``; ``pass`` for an empty list."""
     order: tuple[Verdict, ...] = ("pass", "warn", "fail")
     return max(verdicts, key=order.index, default="pass")
+
+
+def judged(findings: Sequence[Finding]) -> Quality:
+    """Return the verdict that ``findings`` lead to, with all their flags."""
+    verdicts: list[Verdict] = [finding.severity for finding in findings if finding.severity != "note"]
+    return Quality(verdict=worst(verdicts), flags=tuple(finding.flag for finding in findings))

@@ -94,6 +94,11 @@ def picture_limit(header: FrameHeader) -> int:
     return int(np.iinfo(picture_dtype(header)).max)
 
 
+def counter_ceiling(header: FrameHeader) -> int | None:
+    """Return the count at which the detector's counter is full; None for 1 bit, which has nothing below, or unknown."""
+    return 2**header.counter_depth_bit - 1 if header.counter_depth_bit in (6, 12, 24) else None
+
+
 def raw_frame_shape(picture_shape: tuple[int, int], n_chips: int, counter_depth_bit: int) -> tuple[int, int]:
     """Return the (rows, columns) that an R64 header states for a picture: the inverse of ``picture_shape``."""
     rows, cols = picture_shape
