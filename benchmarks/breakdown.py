@@ -19,7 +19,7 @@ from contestants.files import flush_file
 from contestants.ours import convert
 from stemcal.convert.blocks import BlockWorker, locate
 from stemcal.convert.decoding import from_records
-from stemcal.convert.patterns import PatternSums
+from stemcal.convert.patterns import pattern_sums
 from stemcal.convert.preview import PreviewPlan, plan_preview
 from stemcal.convert.settings import ConvertSettings
 from stemcal.formats import bitshuffle
@@ -30,7 +30,7 @@ from stemcal.frames.mib import MibSource
 from stemcal.frames.plan import Block, plan_blocks
 
 _REPEATS = 3
-_TOGETHER = 8
+_TOGETHER = 16
 _AT_MOST_BYTES = 2**30
 """As much of the file as the stages work on: the blocks are held in memory."""
 _local = threading.local()
@@ -104,12 +104,12 @@ def _plain_read(path: Path, block: Block, stride_bytes: int) -> None:
 
 
 def _absorb(frames: MibSource, preview: PreviewPlan, block: Block) -> None:
-    """Put frames in their places and add them up, eight at a time as the conversion does."""
-    sums = PatternSums(frames, preview)
-    taken = np.zeros((_TOGETHER, frames.frame_shape[0] * frames.frame_shape[1]), frames.dtype)
+    """Put frames in their places and add them up, as many together as the conversion does."""
+    sums = pattern_sums(frames, preview, np.empty(0, np.intp), None)
     for start in range(block.start, block.stop, _TOGETHER):
         stop = min(start + _TOGETHER, block.stop)
-        sums.absorb(from_records(frames.mib.read_records(start, stop), frames.layout.header), taken[: stop - start], 0)
+        pixels = from_records(frames.mib.read_records(start, stop), frames.layout.header)
+        sums.absorb(pixels, np.zeros(stop - start, np.int64), compress=False)
 
 
 def _buffer(size: int) -> memoryview:

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stemcal.convert import kernels
 from stemcal.convert.binning import BinPlan
-from stemcal.convert.decoding import from_frames, from_records
+from stemcal.convert.decoding import Pixels, from_frames, from_records
 from stemcal.convert.detectors import CIRCLES, Circles, circles, locate_disk, sample_patterns, virtual_detectors
 from stemcal.convert.journal import Journal
-from stemcal.convert.patterns import PatternSums
+from stemcal.convert.patterns import Passed, PatternSums, pattern_sums
 from stemcal.convert.preview import PreviewPlan
 from stemcal.convert.settings import ConvertSettings
 from stemcal.convert.sums import BlockSums, Image
-from stemcal.formats import bitshuffle
 from stemcal.formats.extras import FrameStatus
 from stemcal.formats.merlin.pixels import counter_ceiling
 from stemcal.frames.mib import MibSource
@@ -29,8 +27,10 @@ from stemcal.optics.disk import NoDisk
 from stemcal.records.convert import VirtualDetectors
 from stemcal.stages import BLOCK_BYTES
 
-_TOGETHER = 8
-"""Frames that are worked on together: few enough that they stay in the cache, enough to share the sums' traffic."""
+_TOGETHER_BYTES = 2**21
+"""Frames that are read and worked on together: few enough that they stay in the cache."""
+_FEWEST_TOGETHER = 8
+"""Enough to share the sums' traffic."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,14 @@ def locate(frames: MibSource, valid: NDArray[np.bool_], settings: ConvertSetting
     if isinstance(found, NoDisk):
         return found
     return virtual_detectors(*found, frames.frame_shape, settings)
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """What one thread adds up: patterns, and frames in which a pixel is at its ceiling, (det_row, det_col)."""
+
+    sums: PatternSums
+    saturated: Image
 
 
 class BlockWorker:
@@ -110,45 +118,35 @@ class BlockWorker:
         self._ceiling = counter_ceiling(source.layout.header)
         self._keep_records = keep_records
         self._local = threading.local()
-        self._all_sums: list[PatternSums] = []
+        self._lanes: list[_Lane] = []
         self._free: SimpleQueue[NDArray[np.uint8]] = SimpleQueue()
+        self._n_together = max(_FEWEST_TOGETHER, _TOGETHER_BYTES // source.layout.stride_bytes)
 
     def __call__(self, block: Block) -> BlockResult:
         """Return what becomes of frames block.start to block.stop of the file."""
-        source = self._source
-        records = self._buffer(block.n_frames)
-        sums, frames = self._mine()
+        records, lane = self._buffer(block.n_frames), self._mine()
         images: list[dict[str, Image]] = []
         chunks: list[bytes] = []
         binned: list[NDArray[Any]] = []
         for start, stop in self._groups(block):
-            taken = frames[: stop - start]
-            pictures = taken.reshape(-1, *source.frame_shape)
-            done = self._journal.frames(start, pictures) if self._journal and start < self._n_done else []
-            if done:
-                pixels = from_frames(pictures, source.gap_px)
-            else:
-                part = source.mib.read_records(start, stop, records[start - block.start : stop - block.start])
-                pixels = from_records(part, source.layout.header)
-            cell = int(self._cells[start])
-            row_sums, col_sums = sums.absorb(pixels, taken, cell)
-            found = self._images(taken, row_sums, col_sums)
-            if self._ceiling is not None and int(found["max_count"].max()) >= self._ceiling:
-                found["saturated_pixels"] = sums.note_saturation(taken, self._ceiling, self._masked, cell)
-            images.append(found)
-            chunks.extend(done or map(bitshuffle.compress, pictures))
+            done, pixels = self._pixels(start, stop, records[start - block.start : stop - block.start])
+            cells = self._cells[start:stop]
+            passed = lane.sums.absorb(pixels, cells, compress=not done)
+            chunks.extend(done or passed.chunks)
+            images.append(self._images(passed) | {"saturated_pixels": self._saturation(passed, pixels, cells, lane)})
             if self._binning is not None:
-                binned.append(self._binning.bin_detector(pictures))
+                binned.append(self._binning.bin_detector(pixels.stored(0, stop - start, self._source.gap_px)))
         merged = {name: np.concatenate([one[name] for one in images]) for name in images[0]}
         kept = records[max(0, self._n_done - block.start) :] if self._keep_records else None
         if kept is None:
             self.release(records)
         both = np.concatenate(binned) if binned else None
-        return BlockResult(tuple(chunks), BlockSums(None, merged, sums.take_preview()), kept, both)
+        return BlockResult(tuple(chunks), BlockSums(None, merged, lane.sums.take_preview()), kept, both)
 
     def collect(self) -> list[tuple[int, BlockSums]]:
         """Return, once every block is done, the patterns of each thread with the number of frames in them."""
-        return [(sums.n_counted, sums.finish()) for sums in self._all_sums]
+        found = [(*lane.sums.finish(), lane.saturated) for lane in self._lanes]
+        return [(n_counted, BlockSums(patterns, {}, {}, saturated)) for n_counted, patterns, saturated in found]
 
     def release(self, records: NDArray[np.uint8]) -> None:
         """Take back the memory of a result's ``records``: fresh memory would cost more than reading into it."""
@@ -163,62 +161,54 @@ class BlockWorker:
             free = np.empty(max(BLOCK_BYTES // stride, 1) * stride, np.uint8)
         return free[: n_frames * stride].reshape(n_frames, stride)
 
-    def _mine(self) -> tuple[PatternSums, NDArray[Any]]:
-        """Return the sums and the frames that this thread works with; the frames' gap stays zero."""
-        if not hasattr(self._local, "sums"):
-            n_pixels = self._source.frame_shape[0] * self._source.frame_shape[1]
-            self._local.sums = PatternSums(self._source, self._preview)
-            self._local.frames = np.zeros((_TOGETHER, n_pixels), self._source.dtype)
-            self._all_sums.append(self._local.sums)
-        return self._local.sums, self._local.frames
+    def _mine(self) -> _Lane:
+        """Return what this thread adds up to."""
+        if not hasattr(self._local, "lane"):
+            sums = pattern_sums(self._source, self._preview, self._masked, self._circles)
+            self._local.lane = _Lane(sums, np.zeros(self._source.frame_shape, np.uint64))
+            self._lanes.append(self._local.lane)
+        lane: _Lane = self._local.lane
+        return lane
 
     def _groups(self, block: Block) -> Iterator[tuple[int, int]]:
-        """Yield runs of frames that are all done or not, and go into the same cell of the preview, or into none."""
-        frames = np.arange(block.start, block.stop)
-        kinds = 2 * self._cells[block.start : block.stop] + (frames < self._n_done)
-        breaks = np.flatnonzero(np.diff(kinds)) + 1
-        for begin, end in zip((0, *breaks), (*breaks, kinds.size), strict=True):
-            for start in range(int(begin), int(end), _TOGETHER):
-                yield block.start + start, block.start + min(start + _TOGETHER, int(end))
+        """Yield runs of frames that are all done or not."""
+        middle = min(max(self._n_done, block.start), block.stop)
+        for begin, end in ((block.start, middle), (middle, block.stop)):
+            for start in range(begin, end, self._n_together):
+                yield start, min(start + self._n_together, end)
 
-    def _images(self, frames: NDArray[Any], row_sums: Image, col_sums: Image) -> dict[str, Image]:
-        n_rows, n_cols = self._source.frame_shape
-        maximum = frames.max(axis=1)
+    def _pixels(self, start: int, stop: int, records: NDArray[np.uint8]) -> tuple[list[bytes], Pixels]:
+        """Return the chunks of frames that are done, and the pixels of the frames."""
+        source = self._source
+        if self._journal is None or start >= self._n_done:
+            return [], from_records(source.mib.read_records(start, stop, records), source.layout.header)
+        pictures = np.empty((stop - start, *source.frame_shape), source.dtype)
+        return self._journal.frames(start, pictures), from_frames(pictures, source.gap_px)
+
+    def _images(self, passed: Passed) -> dict[str, Image]:
         found = {
-            "total_counts": row_sums.sum(axis=1),
-            "moment_row": row_sums @ np.arange(n_rows, dtype=np.uint64),
-            "moment_col": col_sums @ np.arange(n_cols, dtype=np.uint64),
-            "saturated_pixels": np.zeros(len(frames), np.uint64),
+            "total_counts": passed.total,
+            "moment_row": passed.moment_row,
+            "moment_col": passed.moment_col,
+            "max_count": passed.maximum,
         }
-        inside = self._inside(frames)
-        if self._masked.size:
-            left_out = frames[:, self._masked].astype(np.uint64)
-            rows, cols = np.divmod(self._masked.astype(np.uint64), np.uint64(n_cols))
-            found["total_counts"] -= left_out.sum(axis=1)
-            found["moment_row"] -= left_out @ rows
-            found["moment_col"] -= left_out @ cols
-            if self._circles is not None:
-                inside -= left_out @ self._circles.inside[:, self._masked].T.astype(np.uint64)
-            open_pixels = frames.copy()
-            open_pixels[:, self._masked] = 0
-            maximum = open_pixels.max(axis=1)
-        found["max_count"] = maximum.astype(np.uint64)
         if self._circles is not None:
-            high, dark, bright, inner = (inside[:, CIRCLES.index(name)] for name in CIRCLES)
-            found["bright_field"] = bright.copy()
+            high, dark, bright, inner = (passed.inside[:, CIRCLES.index(name)] for name in CIRCLES)
+            found["bright_field"] = bright
             found["annular_bright_field"] = bright - inner
-            found["annular_dark_field"] = found["total_counts"] - dark
-            found["high_angle_dark_field"] = found["total_counts"] - high
+            found["annular_dark_field"] = passed.total - dark
+            found["high_angle_dark_field"] = passed.total - high
         return found
 
-    def _inside(self, frames: NDArray[Any]) -> Image:
-        """Return the sums of each frame inside each circle, (n, k)."""
-        sums = np.zeros((len(frames), len(CIRCLES)), np.uint64)
-        if self._circles is None:
-            return sums
-        if frames.itemsize in kernels.ITEMSIZES:
-            kernels.circle_sums(frames, self._circles.edges, sums)
-            return sums
-        for circle, pixels in enumerate(self._circles.inside):
-            sums[:, circle] = frames[:, pixels].sum(axis=1, dtype=np.uint64)
-        return sums
+    def _saturation(self, passed: Passed, pixels: Pixels, cells: NDArray[np.int64], lane: _Lane) -> Image:
+        """Return how many valid pixels of each frame are at the ceiling; frames of cell -1 are in no pattern."""
+        n_full = np.zeros(len(cells), np.uint64)
+        if self._ceiling is None:
+            return n_full
+        for index in np.flatnonzero(passed.maximum >= self._ceiling).tolist():
+            full = pixels.stored(index, index + 1, self._source.gap_px)[0] >= self._ceiling
+            full.reshape(-1)[self._masked] = False
+            n_full[index] = np.count_nonzero(full)
+            if cells[index] >= 0:
+                np.add(lane.saturated, full, out=lane.saturated)
+        return n_full

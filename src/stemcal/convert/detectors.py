@@ -31,8 +31,8 @@ class Circles:
     Attributes
     ----------
     edges : ndarray of uint64
-        (rows, 2 k) flat places in a frame at which a row enters and leaves each circle, see
-        `stemcal.convert.kernels.circle_sums`; only rows that meet the outermost one.
+        (det_row, 2 k) flat places in a frame at which a row enters and leaves each circle, see
+        `stemcal.convert.kernels.Detector`.
     inside : ndarray of bool
         (k, det_row det_col) the same as pixels: the distance of the pixel's centre is below the radius.
     """
@@ -125,4 +125,4 @@ def circles(detectors: VirtualDetectors, frame_shape: tuple[int, int]) -> Circle
     enter = np.where(met, inside.argmax(axis=2), middle)
     leave = np.where(met, n_cols - inside[:, :, ::-1].argmax(axis=2), middle)
     edges = np.concatenate([enter, leave[::-1]]).T + n_cols * np.arange(n_rows)[:, np.newaxis]
-    return Circles(np.ascontiguousarray(edges[met[0]], np.uint64), inside.reshape(len(radii), -1))
+    return Circles(np.ascontiguousarray(edges, np.uint64), inside.reshape(len(radii), -1))

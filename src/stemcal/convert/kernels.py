@@ -1,94 +1,266 @@
-"""The compiled kernels of the one pass: every pixel is looked at while it is in the cache.
+"""The compiled kernels of the one pass: a strip of a frame is decoded, added up and compressed while in the cache.
 
-`absorb` takes a few frames as they lie in the file and gives them in native byte order, upside down as RosettaSciIO
-does and with the gap between the chips put in, together with what is added up over them; `circle_sums` adds up a frame
-inside circles. The sums are exact integers. Counts of 8 and 16 bits come this way; wider ones, which are rare, go
-through `stemcal.convert.sums`, the same sums in plain NumPy.
+`convert_frames` takes frames as they lie in the file and leaves them compressed, together with everything that is added
+up over them. It goes through them strip by strip, a strip of all frames before the next strip: then the sums over the
+frames stay in the cache too, and no frame is ever written uncompressed. The sums are exact integers. Counts of 8 and 16
+bits come this way; wider ones, which are rare, go through `stemcal.convert.sums`, the same sums in plain NumPy.
 
-Loops run over one line and two or three arrays with unsigned indices: then the compiler finds the machine's vectors.
-All of it is one module: the compiler's cache notices a change of the module that holds a function, not of the modules
-that it calls.
+Loops run over few arrays with unsigned indices: then the compiler finds the machine's vectors.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.compiled import compiled
+from stemcal.formats import bitshuffle_kernels
+from stemcal.formats.lane_kernels import PIXELS, add_segment, swap_and_add, take_and_add
 
 ITEMSIZES = (1, 2)
 """Bytes per pixel that these kernels take."""
 
+MAX_FRAMES = 65536
+"""Frames of one call, so that sums over them fit 32 bits."""
+
 U = np.uint64
+_BLOCKS_PER_STRIP = 4
+"""Where lines and blocks of the filter do not end together, what is left over is a small part of a strip."""
 
 
-@compiled
-def absorb(
-    source: NDArray[Any],
-    begin: int,
-    step: int,
-    swap: bool,
-    shape: tuple[int, int, int],
-    frames: NDArray[Any],
-    total: NDArray[np.uint32],
-    squares: NDArray[np.uint64],
-    maximum: NDArray[Any],
-    row_sums: NDArray[np.uint32],
-    col_sums: NDArray[np.uint32],
-) -> None:
-    """Decode frames and add them up.
+class Source(NamedTuple):
+    """Frames as they lie in a file.
 
-    Parameters
+    Attributes
     ----------
-    source : ndarray of uint8 or uint16
-        Flat: pixel (row, col) of frame ``i`` is at ``begin + i step + row cols + col``, rows in file order.
+    flat : ndarray of uint8 or uint16
+        Pixel (row, col) of frame ``i`` is at ``begin + i step + row cols + col``, rows in file order.
     begin, step : int
         See there.
     swap : bool
         Whether the two bytes of a pixel change places.
-    shape : tuple of int
-        (det_row, det_col, gap): of a frame with the gap, and the pixels between its halves, 0 for none.
-    frames : ndarray
-        (n, >= det_row det_col), n <= 65536, so that sums fit 32 bits; the pixels of the frames are overwritten, except
-        for the gap.
-    total : ndarray of uint32
-        (det_row det_col,) sums over these frames; overwritten, except for the gap.
-    squares : ndarray of uint64
-        (det_row det_col,); the squares are added to it.
-    maximum : ndarray
-        (det_row det_col,) of the frames' type; brought up to date.
-    row_sums, col_sums : ndarray of uint32
-        (n, det_row) and (n, det_col) sums of each frame; overwritten.
     """
-    height, width, gap = U(shape[0]), U(shape[1]), U(shape[2])
-    rows, cols = height - gap, width - gap
-    parts = U(2) if gap else U(1)
-    count = cols // parts
-    n, frame_step = U(frames.shape[0]), U(frames.shape[1])
-    pixels, columns = frames.reshape(-1), col_sums.reshape(-1)
-    square = np.empty(count, np.uint32)
-    row_sums[:] = 0
-    col_sums[:] = 0
-    for row in range(rows):
-        place = rows - U(1) - row
-        if place >= rows // parts:
-            place += gap
-        for part in range(parts):
-            shift = part * (count + gap)
-            there = place * width + shift
-            _clear(total, there, count)
-            _clear(square, U(0), count)
-            for frame in range(n):
-                here = U(begin) + frame * U(step) + row * cols + part * count
-                target = frame * frame_step + there
-                _take(source, here, pixels, target, count, swap)
-                _add(pixels, target, count, total, there, square)
-                _raise(pixels, target, count, maximum, there)
-                row_sums[frame, place] += _add_columns(pixels, target, count, columns, frame * width + shift)
-            _add_squares(pixels, frame_step, n, there, count, maximum, square, squares)
+
+    flat: NDArray[Any]
+    begin: int
+    step: int
+    swap: bool
+
+
+class Detector(NamedTuple):
+    """The frames as they are stored: upside down and with the gap between the chips.
+
+    Attributes
+    ----------
+    height, width, gap : int
+        (det_row, det_col) with the gap, and the pixels between the halves, 0 for none.
+    pixels_per_bin : int
+        Of the preview.
+    masked : ndarray of uint64
+        Flat places, ascending, of pixels that count in the patterns but not in the images.
+    edges : ndarray of uint64
+        (det_row, 2 k) where in a frame a row enters concentric circles, outermost first, and where it leaves them,
+        innermost first; all the same where it misses them.
+    """
+
+    height: int
+    width: int
+    gap: int
+    pixels_per_bin: int
+    masked: NDArray[np.uint64]
+    edges: NDArray[np.uint64]
+
+
+class Patterns(NamedTuple):
+    """Sums over frames; added to.
+
+    Attributes
+    ----------
+    total, squares : ndarray of uint64
+        (det_row det_col,).
+    maximum : ndarray
+        (det_row det_col,) of the frames' type.
+    previews : ndarray of uint64
+        (slot, bin_row, bin_col) binned sums.
+    """
+
+    total: NDArray[np.uint64]
+    squares: NDArray[np.uint64]
+    maximum: NDArray[Any]
+    previews: NDArray[np.uint64]
+
+
+class Images(NamedTuple):
+    """One value per frame; overwritten.
+
+    Attributes
+    ----------
+    total, moment_row, moment_col, maximum : ndarray of uint64
+        (n,) counts, counts times row and times column, largest count.
+    inside : ndarray of uint64
+        (n, k) counts inside each circle, outermost first.
+    """
+
+    total: NDArray[np.uint64]
+    moment_row: NDArray[np.uint64]
+    moment_col: NDArray[np.uint64]
+    maximum: NDArray[np.uint64]
+    inside: NDArray[np.uint64]
+
+
+class Chunks(NamedTuple):
+    """Compressed frames; overwritten.
+
+    Attributes
+    ----------
+    data : ndarray of uint8
+        (n, room) with `stemcal.formats.bitshuffle_kernels.SLACK` behind the worst case; (0, 0) if nobody wants them.
+    begin : int
+        Where the body begins.
+    block : int
+        Pixels of one block of the filter.
+    ends : ndarray of int64
+        (n,) where each body ends.
+    """
+
+    data: NDArray[np.uint8]
+    begin: int
+    block: int
+    ends: NDArray[np.int64]
+
+
+@compiled
+def convert_frames(
+    source: Source, detector: Detector, slots: NDArray[np.int64], patterns: Patterns, images: Images, chunks: Chunks
+) -> None:
+    """Decode frames, add them up and compress them.
+
+    Parameters
+    ----------
+    source : Source
+        The frames.
+    detector : Detector
+        Its geometry.
+    slots : ndarray of int64
+        (n,) slot of the preview of each frame, n <= `MAX_FRAMES`; -1 for frames that are in no pattern.
+    patterns : Patterns
+        Sums over the frames.
+    images : Images
+        Values of each frame.
+    chunks : Chunks
+        The compressed frames.
+    """
+    n, width, height = U(slots.size), U(detector.width), U(detector.height)
+    block = U(chunks.block)
+    lines = max(U(1), (block if block % width == 0 else U(_BLOCKS_PER_STRIP) * block) // width)
+    strip = _new_strip(n, block, lines * width, images.inside.shape[1], patterns.maximum)
+    pixels, part, square, aside = strip.pixels, strip.part, strip.square, strip.aside
+    _clear_images(images)
+    chunks.ends[:] = chunks.begin
+    carried, first_masked = U(0), U(0)
+    for top in range(U(0), height, lines):
+        bottom = min(top + lines, height)
+        count = (bottom - top) * width
+        end_masked = _masked_before(detector, first_masked, bottom * width)
+        _clear(part, U(0), count)
+        _clear(square, U(0), count)
+        for frame in range(n):
+            _copy(strip.left_over, frame, pixels, carried)
+            if slots[frame] >= 0:
+                found = _take_strip(
+                    source, detector, frame, top, bottom, pixels, carried, part, square, patterns.maximum, top * width
+                )
+            else:
+                found = _take_strip(
+                    source, detector, frame, top, bottom, pixels, carried, aside, aside, strip.aside_maximum, U(0)
+                )
+            images.total[frame] += found[0]
+            images.moment_row[frame] += found[1]
+            images.moment_col[frame] += found[2]
+            strip.peak[frame] = found[3]
+            if slots[frame] >= 0 and (frame + U(1) == n or slots[frame + U(1)] != slots[frame]):
+                _add_part(part, top, bottom, detector, patterns, slots[frame])
+                _clear(part, U(0), count)
+            if chunks.data.size:
+                _write_blocks(strip, frame, carried + count, chunks)
+            _leave_out(detector, first_masked, end_masked, frame, top, carried, count, strip, images)
+            _add_rings(detector.edges, top, bottom, pixels, carried - top * width, strip.rings, images.inside[frame])
+        _add_squares(source, detector, slots, top, bottom, strip, patterns)
+        first_masked = end_masked
+        if chunks.data.size:
+            carried = (carried + count) % block
+    if chunks.data.size:
+        for frame in range(n):
+            place = bitshuffle_kernels.write_last(
+                strip.left_over[frame, :carried], strip.planes, chunks.data[frame], chunks.ends[frame]
+            )
+            chunks.ends[frame] = place
+
+
+class Strip(NamedTuple):
+    """What one strip of lines is worked on with.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        What is left over from the strip before, then this one; with slack.
+    left_over : ndarray
+        (n, block) of each frame, from the last strip, what did not fill a block of the filter.
+    part, square : ndarray of uint32
+        Sums over the frames since the last change of the slot, and of squares over all.
+    peak : ndarray of uint64
+        (n,) largest pixel of each frame in this strip.
+    rings : ndarray of uint32
+        (k PIXELS,) lanes of the sums between circles.
+    planes : ndarray of uint8
+        Scratch of the filter.
+    aside, aside_maximum : ndarray
+        Where sums go that nobody wants.
+    """
+
+    pixels: NDArray[Any]
+    left_over: NDArray[Any]
+    part: NDArray[np.uint32]
+    square: NDArray[np.uint32]
+    peak: NDArray[np.uint64]
+    rings: NDArray[np.uint32]
+    planes: NDArray[np.uint8]
+    aside: NDArray[np.uint32]
+    aside_maximum: NDArray[Any]
+
+
+@compiled
+def _new_strip(n: Any, block: Any, count: Any, k: Any, like: NDArray[Any]) -> Any:
+    return Strip(
+        np.zeros(block + count + U(PIXELS), like.dtype),
+        np.empty((n, block), like.dtype),
+        np.empty(count, np.uint32),
+        np.empty(count, np.uint32),
+        np.zeros(n, np.uint64),
+        np.zeros(k * PIXELS, np.uint32),
+        np.empty(block * U(like.itemsize) + U(bitshuffle_kernels.SLACK), np.uint8),
+        np.zeros(count, np.uint32),
+        np.zeros(count, like.dtype),
+    )
+
+
+@compiled
+def _clear_images(images: Images) -> None:
+    images.total[:] = 0
+    images.moment_row[:] = 0
+    images.moment_col[:] = 0
+    images.maximum[:] = 0
+    images.inside[:] = 0
+
+
+@compiled
+def _masked_before(detector: Detector, first: Any, end: Any) -> Any:
+    """Return the number of the first masked pixel from ``first`` on that is at ``end`` or behind it."""
+    while first < U(detector.masked.size) and detector.masked[first] < end:
+        first += U(1)
+    return first
 
 
 @compiled
@@ -98,144 +270,212 @@ def _clear(values: NDArray[Any], start: Any, count: Any) -> None:
 
 
 @compiled
-def _take(source: NDArray[Any], here: Any, pixels: NDArray[Any], there: Any, count: Any, swap: bool) -> None:
-    if swap:
-        for index in range(count):
-            value = source[here + index]
-            pixels[there + index] = (value << 8) | (value >> 8)
-    else:
-        for index in range(count):
-            pixels[there + index] = source[here + index]
+def _copy(values: NDArray[Any], frame: Any, target: NDArray[Any], count: Any) -> None:
+    for index in range(count):
+        target[index] = values[frame, index]
 
 
 @compiled
-def _add(
+def _take_strip(
+    source: Source,
+    detector: Detector,
+    frame: Any,
+    top: Any,
+    bottom: Any,
     pixels: NDArray[Any],
-    start: Any,
-    count: Any,
-    total: NDArray[np.uint32],
-    there: Any,
+    carried: Any,
+    part: NDArray[np.uint32],
     square: NDArray[np.uint32],
+    maximum: NDArray[Any],
+    there: Any,
+) -> Any:
+    """Put the lines of a strip to ``pixels[carried:]`` and add them up; the file has them in the other order.
+
+    Returns their sum, their moments along rows and columns, and the largest pixel. The arrays are taken out of their
+    tuples first: to do so costs as much as some pixels.
+    """
+    flat, swap = source.flat, source.swap
+    width, gap = U(detector.width), U(detector.gap)
+    rows, cols = U(detector.height) - gap, width - gap
+    parts = U(2) if gap else U(1)
+    middle, count = rows // parts, cols // parts
+    whole = count - count % U(PIXELS)
+    total, moment_row, moment_col, peak = U(0), U(0), U(0), U(0)
+    for row in range(top, bottom):
+        start = (row - top) * width
+        if gap and middle <= row < middle + gap:
+            _clear(pixels, carried + start, width)
+            continue
+        line = rows - U(1) - (row if row < middle else row - gap)
+        here = U(source.begin) + frame * U(source.step) + line * cols
+        for half in range(parts):
+            shift = half * (count + gap)
+            at = start + shift
+            if half:
+                _clear(pixels, carried + at - gap, gap)
+            place = carried + at
+            if swap:
+                found = swap_and_add(flat, here, pixels, place, part, square, at, maximum, there + at, whole)
+            else:
+                found = take_and_add(flat, here, pixels, place, part, square, at, maximum, there + at, whole)
+            line_sum, moment, largest = found
+            for index in range(whole, count):
+                value = flat[here + index]
+                if swap:
+                    value = (value << 8) | (value >> 8)
+                pixels[place + index] = value
+                pixel = U(pixels[place + index])
+                part[at + index] += np.uint32(pixel)
+                square[at + index] += np.uint32(pixel * pixel)
+                maximum[there + at + index] = max(U(maximum[there + at + index]), pixel)
+                line_sum += pixel
+                moment += index * pixel
+                largest = max(largest, pixel)
+            total += line_sum
+            moment_row += row * line_sum
+            moment_col += moment + shift * line_sum
+            peak = max(peak, largest)
+            here += count
+    return total, moment_row, moment_col, peak
+
+
+@compiled
+def _write_blocks(strip: Strip, frame: Any, count: Any, chunks: Chunks) -> None:
+    """Compress the whole blocks of ``count`` pixels and keep what is left over."""
+    block, here = U(chunks.block), U(0)
+    place = chunks.ends[frame]
+    while count - here >= block:
+        elements = strip.pixels[here : here + block]
+        place = bitshuffle_kernels.write_block(elements, strip.planes, chunks.data[frame], place)
+        here += block
+    chunks.ends[frame] = place
+    for index in range(count - here):
+        strip.left_over[frame, index] = strip.pixels[here + index]
+
+
+@compiled
+def _leave_out(
+    detector: Detector,
+    first: Any,
+    end: Any,
+    frame: Any,
+    top: Any,
+    carried: Any,
+    count: Any,
+    strip: Strip,
+    images: Images,
 ) -> None:
-    for index in range(count):
-        value = np.uint32(pixels[start + index])
-        total[there + index] += value
-        square[index] += value * value
+    """Take masked pixels out of the images; add the largest of the others to them."""
+    width, found = U(detector.width), False
+    for index in range(first, end):
+        place = carried + detector.masked[index] - top * width
+        value = U(strip.pixels[place])
+        if value:
+            row, col = detector.masked[index] // width, detector.masked[index] % width
+            images.total[frame] -= value
+            images.moment_row[frame] -= row * value
+            images.moment_col[frame] -= col * value
+            strip.pixels[place] = 0
+            found |= value == strip.peak[frame]
+    if found:
+        strip.peak[frame] = _largest(strip.pixels, carried, count)
+    images.maximum[frame] = max(images.maximum[frame], strip.peak[frame])
 
 
 @compiled
-def _raise(pixels: NDArray[Any], start: Any, count: Any, maximum: NDArray[Any], there: Any) -> None:
+def _largest(pixels: NDArray[Any], start: Any, count: Any) -> Any:
+    largest = pixels[start]
     for index in range(count):
-        maximum[there + index] = max(maximum[there + index], pixels[start + index])
+        largest = max(largest, pixels[start + index])
+    return U(largest)
 
 
 @compiled
-def _add_columns(pixels: NDArray[Any], start: Any, count: Any, columns: NDArray[np.uint32], there: Any) -> Any:
-    """Add one line to the sums of columns and return its own sum."""
-    line = np.uint32(0)
-    for index in range(count):
-        value = np.uint32(pixels[start + index])
-        columns[there + index] += value
-        line += value
-    return line
+def _add_rings(
+    edges: NDArray[np.uint64],
+    top: Any,
+    bottom: Any,
+    pixels: NDArray[Any],
+    shift: Any,
+    rings: NDArray[np.uint32],
+    inside: NDArray[np.uint64],
+) -> None:
+    """Add what lies between the circles, and from that what lies inside each of them."""
+    k = U(inside.size)
+    if not k:
+        return
+    last, inner = U(2) * k - U(1), k - U(1)
+    rings[:] = 0
+    for row in range(top, bottom):
+        if edges[row, 0] == edges[row, last]:
+            continue
+        for ring in range(inner):
+            lanes, right = ring * U(PIXELS), last - ring
+            add_segment(pixels, shift + edges[row, ring], shift + edges[row, ring + U(1)], rings, lanes)
+            add_segment(pixels, shift + edges[row, right - U(1)], shift + edges[row, right], rings, lanes)
+        add_segment(pixels, shift + edges[row, inner], shift + edges[row, k], rings, inner * U(PIXELS))
+    within = U(0)
+    for outward in range(k):
+        circle = inner - outward
+        for lane in range(U(PIXELS)):
+            within += U(rings[circle * U(PIXELS) + lane])
+        inside[circle] += within
+
+
+@compiled
+def _add_part(
+    part: NDArray[np.uint32], top: Any, bottom: Any, detector: Detector, patterns: Patterns, slot: Any
+) -> None:
+    """Add the sum over some frames to that over more frames and, binned, to the preview."""
+    width, per_bin = U(detector.width), U(detector.pixels_per_bin)
+    for row in range(top, bottom):
+        here, there = (row - top) * width, row * width
+        for col in range(width):
+            patterns.total[there + col] += U(part[here + col])
+        bins = patterns.previews[slot, row // per_bin]
+        for left in range(U(bins.size)):
+            inside = np.uint32(0)
+            for col in range(left * per_bin, min((left + U(1)) * per_bin, width)):
+                inside += part[here + col]
+            bins[left] += U(inside)
 
 
 @compiled
 def _add_squares(
-    pixels: NDArray[Any],
-    frame_step: Any,
-    n: Any,
-    there: Any,
-    count: Any,
-    maximum: NDArray[Any],
-    square: NDArray[np.uint32],
-    squares: NDArray[np.uint64],
+    source: Source,
+    detector: Detector,
+    slots: NDArray[np.int64],
+    top: Any,
+    bottom: Any,
+    strip: Strip,
+    patterns: Patterns,
 ) -> None:
-    """Add the squares of one line of all frames; again and in 64 bits where 32 may not have held them."""
-    peak = U(0)
-    for index in range(count):
-        peak = max(peak, U(maximum[there + index]))
+    """Add the squares of one strip of all frames; again and in 64 bits where 32 may not have held them."""
+    width, n = U(detector.width), U(slots.size)
+    begin, count = top * width, (bottom - top) * width
+    peak = _largest(patterns.maximum, begin, count)
     if peak * peak * n < U(1 << 32):
         for index in range(count):
-            squares[there + index] += U(square[index])
+            patterns.squares[begin + index] += U(strip.square[index])
         return
     for frame in range(n):
-        for index in range(count):
-            value = U(pixels[frame * frame_step + there + index])
-            squares[there + index] += value * value
+        if slots[frame] >= 0:
+            for row in range(top, bottom):
+                _add_squares_of_line(source, detector, frame, row, patterns.squares)
 
 
 @compiled
-def circle_sums(frames: NDArray[Any], edges: NDArray[np.uint64], sums: NDArray[np.uint64]) -> None:
-    """Add up frames inside concentric circles.
-
-    Parameters
-    ----------
-    frames : ndarray of unsigned integers
-        (n, >= det_row det_col).
-    edges : ndarray of uint64
-        (rows, 2 k): where in a frame a row enters the circles, outermost first, and where it leaves them, innermost
-        first; all the same where it misses them. Ascending along each row.
-    sums : ndarray of uint64
-        (n, k) overwritten: sum inside each circle, outermost first.
-    """
-    k = sums.shape[1]
-    step = U(frames.shape[1])
-    pixels = frames.reshape(-1)
-    sums[:] = 0
-    for frame in range(frames.shape[0]):
-        begin = U(frame) * step
-        for row in range(edges.shape[0]):
-            inside = _line_sum(pixels, begin + edges[row, k - 1], begin + edges[row, k])
-            sums[frame, k - 1] += inside
-            for circle in range(k - 2, -1, -1):
-                mirrored = 2 * k - 1 - circle
-                inside += _line_sum(pixels, begin + edges[row, circle], begin + edges[row, circle + 1])
-                inside += _line_sum(pixels, begin + edges[row, mirrored - 1], begin + edges[row, mirrored])
-                sums[frame, circle] += inside
-
-
-@compiled
-def _line_sum(pixels: NDArray[Any], start: Any, stop: Any) -> Any:
-    total = np.uint32(0)
-    for index in range(start, stop):
-        total += np.uint32(pixels[index])
-    return U(total)
-
-
-@compiled
-def add_part(
-    pattern: NDArray[np.uint32], width: int, total: NDArray[np.uint64], factor: int, binned: NDArray[np.uint64]
-) -> None:
-    """Add the sum over some frames to that of more frames and, binned, to the preview.
-
-    Parameters
-    ----------
-    pattern : ndarray of uint32
-        (det_row det_col,).
-    width : int
-        det_col.
-    total : ndarray of uint64
-        (det_row det_col,) added to.
-    factor : int
-        Pixels per bin along either axis; the last bins may have fewer.
-    binned : ndarray of uint64
-        (ceil(det_row / factor), ceil(det_col / factor)); added to.
-    """
-    line = np.empty(width, np.uint64)
-    rows, step = U(pattern.size) // U(width), U(factor)
-    for top in range(binned.shape[0]):
-        _clear(line, U(0), U(width))
-        for row in range(U(top) * step, min(U(top + 1) * step, rows)):
-            _add_line(pattern, row * U(width), line, total)
-        for left in range(binned.shape[1]):
-            for col in range(U(left) * step, min(U(left + 1) * step, U(width))):
-                binned[top, left] += line[col]
-
-
-@compiled
-def _add_line(pattern: NDArray[np.uint32], start: Any, line: NDArray[np.uint64], total: NDArray[np.uint64]) -> None:
-    for index in range(U(line.size)):
-        value = U(pattern[start + index])
-        line[index] += value
-        total[start + index] += value
+def _add_squares_of_line(source: Source, detector: Detector, frame: Any, row: Any, squares: NDArray[np.uint64]) -> None:
+    width, gap = U(detector.width), U(detector.gap)
+    rows, cols = U(detector.height) - gap, width - gap
+    middle, half = rows // U(2), cols // U(2)
+    if gap and middle <= row < middle + gap:
+        return
+    line = rows - U(1) - (row if not gap or row < middle else row - gap)
+    here = U(source.begin) + frame * U(source.step) + line * cols
+    for col in range(cols):
+        pixel = source.flat[here + col]
+        if source.swap:
+            pixel = (pixel << 8) | (pixel >> 8)
+        value = U(squares.dtype.type(pixel) & U(0xFFFF))
+        squares[row * width + (col if col < half else col + gap)] += value * value

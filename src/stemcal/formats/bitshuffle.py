@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import struct
 import threading
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from stemcal.formats import bitshuffle_kernels as kernels
 FILTER_ID = 32008
 LZ4 = 2
 _PREFIX = struct.Struct(">QI")
+PREFIX_BYTES = _PREFIX.size
 _BLOCK_BYTES = 8192
 """The filter's default for all element sizes."""
 _MAX_BLOCK_BYTES = 2**24
@@ -83,17 +85,57 @@ def compress(frame: NDArray[Any]) -> bytes:
     if not frame.flags.c_contiguous or not frame.dtype.isnative:
         raise ValueError("a chunk must be C-contiguous and native: pass numpy.ascontiguousarray(frame, native dtype)")
     elements = frame.reshape(-1).view(f"u{frame.itemsize}")
-    block = _BLOCK_BYTES // frame.itemsize
-    n_blocks = -(-elements.size // block)
-    scratch = _scratch("chunk", _PREFIX.size + n_blocks * (kernels.bound(_BLOCK_BYTES) + 4) + kernels.SLACK)
+    scratch = _scratch("chunk", _room(frame.nbytes))
     _PREFIX.pack_into(scratch.data, 0, frame.nbytes, _BLOCK_BYTES)
-    end = kernels.pack(elements, block, _planes(), scratch, _PREFIX.size)
-    if end * _WORTHWHILE_RATIO > frame.nbytes and frame.nbytes > _BLOCK_BYTES:
-        return _compress_with_library(frame)
-    return scratch[:end].tobytes()
+    end = kernels.pack(elements, _BLOCK_BYTES // frame.itemsize, _planes(), scratch, _PREFIX.size)
+    return scratch[:end].tobytes() if _is_small(end, frame.nbytes) else compress_dense(frame)
 
 
-def _compress_with_library(frame: NDArray[Any]) -> bytes:
+class ChunkRows:
+    """Memory for the chunks of several frames, for kernels that compress them with other things in between.
+
+    Parameters
+    ----------
+    frame_shape : tuple of int
+        (det_row, det_col).
+    dtype : dtype
+        Of the counts.
+
+    Attributes
+    ----------
+    block : int
+        Pixels of one block of the filter.
+    """
+
+    def __init__(self, frame_shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self.block = _BLOCK_BYTES // dtype.itemsize
+        self._frame_bytes = math.prod(frame_shape) * dtype.itemsize
+        self._memory = np.empty((0, _room(self._frame_bytes)), np.uint8)
+
+    def take(self, n: int) -> NDArray[np.uint8]:
+        """Return (n, room) bytes, the same again each time: `PREFIX_BYTES` are written, the body comes behind them."""
+        if n > len(self._memory):
+            self._memory = np.empty((n, self._memory.shape[1]), np.uint8)
+            prefix = _PREFIX.pack(self._frame_bytes, _BLOCK_BYTES)
+            self._memory[:, :PREFIX_BYTES] = np.frombuffer(prefix, np.uint8)
+        return self._memory[:n]
+
+    def is_small(self, size: int) -> bool:
+        """Say whether a chunk of ``size`` bytes is good enough; dense counts are for `compress_dense`."""
+        return _is_small(size, self._frame_bytes)
+
+
+def _room(frame_bytes: int) -> int:
+    """Return the largest size of a chunk, with slack."""
+    return PREFIX_BYTES + -(-frame_bytes // _BLOCK_BYTES) * (kernels.bound(_BLOCK_BYTES) + 4) + kernels.SLACK
+
+
+def _is_small(size: int, frame_bytes: int) -> bool:
+    return size * _WORTHWHILE_RATIO <= frame_bytes or frame_bytes <= _BLOCK_BYTES
+
+
+def compress_dense(frame: NDArray[Any]) -> bytes:
+    """Return what `compress` does, with the encoder of the filter library, which finds more than runs."""
     library = functions()
     if library is None:
         return _compress_with_hdf5(frame)

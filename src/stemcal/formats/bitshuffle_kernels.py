@@ -9,9 +9,6 @@ looking for repeats in the noise; this one codes runs of one byte alone (matches
 at a time. The blocks are valid LZ4 (https://github.com/lz4/lz4, ``lz4_Block_format.md``) and any decoder reads them: a
 match has at least 4 bytes, the last 5 bytes are literals, no match begins in the last 12. The decoder takes any block
 and checks every length, because what it reads may be damaged.
-
-All of it is one module: the compiler's cache notices a change of the module that holds a function, not of the modules
-that it calls.
 """
 
 from __future__ import annotations
@@ -19,21 +16,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from stemcal.compiled import compiled
+from stemcal.formats.lane_kernels import copy_lanes, equal_to_previous, first_set, set_plane, store_plane
 
 Bytes = NDArray[np.uint8]
 
-LANES = 32
 SLACK = 64
 """Bytes that may be read or written behind what is meant: nothing here checks a bound inside a vector of 32 bytes."""
 
-_BYTE = ir.IntType(8)
-_WORD = ir.IntType(32)
 _MIN_MATCH = 4
 _LAST_LITERALS = 5
 _LAST_MATCH = 12
@@ -127,21 +119,35 @@ def pack(elements: NDArray[Any], block: int, planes: Bytes, target: Bytes, begin
     begin : int
         Where the body begins.
     """
-    size = elements.size
-    whole = size - size % _GROUP
     here, place = 0, begin
-    while here < whole:
-        count = min(block, whole - here)
-        split(elements[here : here + count], planes)
-        end = encode(planes, count * elements.itemsize, target, place + _LENGTH_BYTES)
-        length = end - place - _LENGTH_BYTES
-        for index in range(_LENGTH_BYTES):
-            target[place + index] = (length >> (8 * (_LENGTH_BYTES - 1 - index))) & 0xFF
-        place = end
-        here += count
+    while elements.size - here >= block:
+        place = write_block(elements[here : here + block], planes, target, place)
+        here += block
+    return write_last(elements[here:], planes, target, place)
+
+
+@compiled
+def write_block(elements: NDArray[Any], planes: Bytes, target: Bytes, place: Any) -> Any:
+    """Write one block, a multiple of 8 elements, to ``target[place:]`` and return where it ends; see `pack`."""
+    split(elements, planes)
+    begin = np.int64(place) + _LENGTH_BYTES
+    end = encode(planes, elements.size * elements.itemsize, target, begin)
+    length = end - begin
+    for index in range(_LENGTH_BYTES):
+        target[begin - 1 - index] = (length >> (8 * index)) & 0xFF
+    return end
+
+
+@compiled
+def write_last(elements: NDArray[Any], planes: Bytes, target: Bytes, place: Any) -> Any:
+    """Write what is left behind the whole blocks, less than one, to ``target[place:]`` and return where it ends."""
+    whole = elements.size - elements.size % _GROUP
+    end = np.int64(place)
+    if whole:
+        end = write_block(elements[:whole], planes, target, end)
     rest = elements[whole:].view(np.uint8)
-    target[place : place + rest.size] = rest
-    return place + rest.size
+    target[end : end + rest.size] = rest
+    return end + rest.size
 
 
 @compiled
@@ -185,7 +191,7 @@ def unpack(source: Bytes, begin: int, end: int, block: int, planes: Bytes, eleme
 
 
 @compiled
-def encode(source: Bytes, size: int, target: Bytes, begin: int) -> Any:
+def encode(source: Bytes, size: int, target: Bytes, begin: Any) -> Any:
     """Write ``source[:size]`` as one LZ4 block to ``target[begin:]`` and return where it ends.
 
     Parameters
@@ -330,106 +336,3 @@ def _copy_match(target: Bytes, place: int, offset: Any, match: Any) -> None:
     else:
         for index in range(place, place + match):
             target[index] = target[index - offset]
-
-
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, target: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), target.as_pointer())
-
-
-def _load(builder: Any, address: Any, align: int) -> Any:
-    value = builder.load(address)
-    value.align = align
-    return value
-
-
-def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(_WORD, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_WORD, kind.count), [0] * kind.count))
-
-
-@intrinsic
-def store_plane(typing_context: Any, source: Any, index: Any, bit: Any, target: Any, place: Any) -> Any:
-    """Store, as 4 bytes at ``target[place]``, which of the 32 elements from ``source[index]`` have the given bit set.
-
-    Bit ``i`` of the little-endian word belongs to element ``i``.
-    """
-    signature = types.void(source, types.intp, source.dtype, target, types.intp)
-
-    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(context.get_value_type(source.dtype), LANES)
-        address = _address(context, builder, called.args[0], arguments[0], arguments[1], kind)
-        values = _load(builder, address, source.dtype.bitwidth // 8)
-        picked = builder.and_(values, _splat(builder, arguments[2], kind))
-        word = builder.bitcast(builder.icmp_unsigned("!=", picked, ir.Constant(kind, [0] * LANES)), _WORD)
-        stored = builder.store(word, _address(context, builder, called.args[3], arguments[3], arguments[4], _WORD))
-        stored.align = 1
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def set_plane(typing_context: Any, source: Any, place: Any, target: Any, index: Any, bit: Any) -> Any:
-    """Set the given bit in those of the 32 elements from ``target[index]`` that the 4 bytes at ``source[place]`` name.
-
-    The inverse of `store_plane`.
-    """
-    signature = types.void(source, types.intp, target, types.intp, target.dtype)
-
-    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(context.get_value_type(target.dtype), LANES)
-        word = _load(builder, _address(context, builder, called.args[0], arguments[0], arguments[1], _WORD), 1)
-        chosen = builder.sext(builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES)), kind)
-        address = _address(context, builder, called.args[2], arguments[2], arguments[3], kind)
-        align = target.dtype.bitwidth // 8
-        bits = builder.and_(chosen, _splat(builder, arguments[4], kind))
-        stored = builder.store(builder.or_(_load(builder, address, align), bits), address)
-        stored.align = align
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def equal_to_previous(typing_context: Any, source: Any, index: Any) -> Any:
-    """Return as bits of a word which of the 32 bytes from ``source[index]`` equal the byte before them; index >= 1."""
-    signature = types.uint32(source, types.intp)
-
-    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(_BYTE, LANES)
-        before = builder.sub(arguments[1], ir.Constant(arguments[1].type, 1))
-        here, there = (
-            _load(builder, _address(context, builder, called.args[0], arguments[0], index, kind), 1)
-            for index in (arguments[1], before)
-        )
-        return builder.bitcast(builder.icmp_unsigned("==", here, there), _WORD)
-
-    return signature, generate
-
-
-@intrinsic
-def copy_lanes(typing_context: Any, target: Any, place: Any, source: Any, index: Any) -> Any:
-    """Copy 32 bytes from ``source[index]`` to ``target[place]``."""
-    signature = types.void(target, types.intp, source, types.intp)
-
-    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(_BYTE, LANES)
-        value = _load(builder, _address(context, builder, called.args[2], arguments[2], arguments[3], kind), 1)
-        stored = builder.store(value, _address(context, builder, called.args[0], arguments[0], arguments[1], kind))
-        stored.align = 1
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def first_set(typing_context: Any, word: Any) -> Any:
-    """Return the place of the lowest set bit of ``word``, which is not 0."""
-    signature = types.intp(types.uint64)
-
-    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return signature, generate
