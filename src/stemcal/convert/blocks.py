@@ -27,7 +27,7 @@ from stemcal.optics.disk import NoDisk
 from stemcal.records.convert import VirtualDetectors
 from stemcal.stages import BLOCK_BYTES
 
-_TOGETHER_BYTES = 2**21
+_TOGETHER_BYTES = 2**22
 """Frames that are read and worked on together: few enough that they stay in the cache."""
 _FEWEST_TOGETHER = 8
 """Enough to share the sums' traffic."""

@@ -155,7 +155,8 @@ def convert_frames(
     n, width, height = U(slots.size), U(detector.width), U(detector.height)
     block = U(chunks.block)
     lines = max(U(1), (block if block % width == 0 else U(_BLOCKS_PER_STRIP) * block) // width)
-    strip = _new_strip(n, block, lines * width, images.inside.shape[1], patterns.maximum)
+    most_left_over = block if block % width else height * width % block
+    strip = _new_strip(n, block, most_left_over, lines * width, images.inside.shape[1], patterns.maximum)
     pixels, part, square, aside = strip.pixels, strip.part, strip.square, strip.aside
     _clear_images(images)
     chunks.ends[:] = chunks.begin
@@ -166,6 +167,7 @@ def convert_frames(
         end_masked = _masked_before(detector, first_masked, bottom * width)
         _clear(part, U(0), count)
         _clear(square, U(0), count)
+        _clear(strip.total, U(0), count)
         for frame in range(n):
             _copy(strip.left_over, frame, pixels, carried)
             if slots[frame] >= 0:
@@ -181,13 +183,12 @@ def convert_frames(
             images.moment_col[frame] += found[2]
             strip.peak[frame] = found[3]
             if slots[frame] >= 0 and (frame + U(1) == n or slots[frame + U(1)] != slots[frame]):
-                _add_part(part, top, bottom, detector, patterns, slots[frame])
-                _clear(part, U(0), count)
+                _add_to_bins(part, strip.total, top, bottom, detector, patterns.previews[slots[frame]])
             if chunks.data.size:
                 _write_blocks(strip, frame, carried + count, chunks)
             _leave_out(detector, first_masked, end_masked, frame, top, carried, count, strip, images)
             _add_rings(detector.edges, top, bottom, pixels, carried - top * width, strip.rings, images.inside[frame])
-        _add_squares(source, detector, slots, top, bottom, strip, patterns)
+        _add_strip(source, detector, slots, top, bottom, strip, patterns)
         first_masked = end_masked
         if chunks.data.size:
             carried = (carried + count) % block
@@ -207,9 +208,9 @@ class Strip(NamedTuple):
     pixels : ndarray
         What is left over from the strip before, then this one; with slack.
     left_over : ndarray
-        (n, block) of each frame, from the last strip, what did not fill a block of the filter.
-    part, square : ndarray of uint32
-        Sums over the frames since the last change of the slot, and of squares over all.
+        Of each frame, from the last strip, what did not fill a block of the filter.
+    part, total, square : ndarray of uint32
+        Sums over the frames since the last change of the slot, and before it; squares of all.
     peak : ndarray of uint64
         (n,) largest pixel of each frame in this strip.
     rings : ndarray of uint32
@@ -223,6 +224,7 @@ class Strip(NamedTuple):
     pixels: NDArray[Any]
     left_over: NDArray[Any]
     part: NDArray[np.uint32]
+    total: NDArray[np.uint32]
     square: NDArray[np.uint32]
     peak: NDArray[np.uint64]
     rings: NDArray[np.uint32]
@@ -232,10 +234,11 @@ class Strip(NamedTuple):
 
 
 @compiled
-def _new_strip(n: Any, block: Any, count: Any, k: Any, like: NDArray[Any]) -> Any:
+def _new_strip(n: Any, block: Any, most_left_over: Any, count: Any, k: Any, like: NDArray[Any]) -> Any:
     return Strip(
         np.zeros(block + count + U(PIXELS), like.dtype),
-        np.empty((n, block), like.dtype),
+        np.empty((n, most_left_over), like.dtype),
+        np.empty(count, np.uint32),
         np.empty(count, np.uint32),
         np.empty(count, np.uint32),
         np.zeros(n, np.uint64),
@@ -301,7 +304,9 @@ def _take_strip(
     middle, count = rows // parts, cols // parts
     whole = count - count % U(PIXELS)
     total, moment_row, moment_col, peak = U(0), U(0), U(0), U(0)
-    for row in range(top, bottom):
+    for above in range(bottom - top):
+        # in the order of the file: the machine fetches ahead in one direction
+        row = bottom - U(1) - above
         start = (row - top) * width
         if gap and middle <= row < middle + gap:
             _clear(pixels, carried + start, width)
@@ -423,25 +428,30 @@ def _add_rings(
 
 
 @compiled
-def _add_part(
-    part: NDArray[np.uint32], top: Any, bottom: Any, detector: Detector, patterns: Patterns, slot: Any
+def _add_to_bins(
+    part: NDArray[np.uint32],
+    total: NDArray[np.uint32],
+    top: Any,
+    bottom: Any,
+    detector: Detector,
+    bins: NDArray[np.uint64],
 ) -> None:
-    """Add the sum over some frames to that over more frames and, binned, to the preview."""
+    """Add the sum over the frames of one slot to the preview and to the sum over all; then begin anew."""
     width, per_bin = U(detector.width), U(detector.pixels_per_bin)
     for row in range(top, bottom):
-        here, there = (row - top) * width, row * width
-        for col in range(width):
-            patterns.total[there + col] += U(part[here + col])
-        bins = patterns.previews[slot, row // per_bin]
-        for left in range(U(bins.size)):
+        here, bin_row = (row - top) * width, row // per_bin
+        for left in range(U(bins.shape[1])):
             inside = np.uint32(0)
             for col in range(left * per_bin, min((left + U(1)) * per_bin, width)):
                 inside += part[here + col]
-            bins[left] += U(inside)
+            bins[bin_row, left] += U(inside)
+    for index in range((bottom - top) * width):
+        total[index] += part[index]
+    _clear(part, U(0), (bottom - top) * width)
 
 
 @compiled
-def _add_squares(
+def _add_strip(
     source: Source,
     detector: Detector,
     slots: NDArray[np.int64],
@@ -450,9 +460,11 @@ def _add_squares(
     strip: Strip,
     patterns: Patterns,
 ) -> None:
-    """Add the squares of one strip of all frames; again and in 64 bits where 32 may not have held them."""
+    """Add one strip of all frames to the patterns; its squares again and in 64 bits where 32 may not hold them."""
     width, n = U(detector.width), U(slots.size)
     begin, count = top * width, (bottom - top) * width
+    for index in range(count):
+        patterns.total[begin + index] += U(strip.total[index])
     peak = _largest(patterns.maximum, begin, count)
     if peak * peak * n < U(1 << 32):
         for index in range(count):

@@ -38,6 +38,7 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 4.0,
+    "axes.titley": 1.0,
     "axes.labelsize": 7.5,
     "axes.edgecolor": LIGHT.muted,
     "axes.labelcolor": LIGHT.text,

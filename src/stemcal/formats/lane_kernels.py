@@ -41,6 +41,25 @@ def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_WORD, kind.count), [0] * kind.count))
 
 
+class _Vectors:
+    """Loads and stores of vectors of one function's arrays."""
+
+    def __init__(self, context: Any, builder: Any, called: Any, arguments: Any) -> None:
+        self._context, self._builder, self._kinds, self._arguments = context, builder, called.args, arguments
+
+    def _pointer(self, array: int, index: Any, vector: Any) -> Any:
+        return _address(self._context, self._builder, self._kinds[array], self._arguments[array], index, vector)
+
+    def load(self, array: int, index: Any, vector: Any) -> Any:
+        """Return ``vector`` from the place ``index`` of argument ``array``."""
+        return _load(self._builder, self._pointer(array, index, vector), self._kinds[array].dtype.bitwidth // 8)
+
+    def store(self, value: Any, array: int, index: Any) -> None:
+        """Store ``value`` there."""
+        stored = self._builder.store(value, self._pointer(array, index, value.type))
+        stored.align = self._kinds[array].dtype.bitwidth // 8
+
+
 @intrinsic
 def store_plane(typing_context: Any, source: Any, index: Any, bit: Any, target: Any, place: Any) -> Any:
     """Store, as 4 bytes at ``target[place]``, which of the 32 elements from ``source[index]`` have the given bit set.
@@ -63,22 +82,39 @@ def store_plane(typing_context: Any, source: Any, index: Any, bit: Any, target: 
 
 
 @intrinsic
-def set_plane(typing_context: Any, source: Any, place: Any, target: Any, index: Any, bit: Any) -> Any:
-    """Set the given bit in those of the 32 elements from ``target[index]`` that the 4 bytes at ``source[place]`` name.
+def gather_planes(
+    typing_context: Any, source: Any, place: Any, plane_bytes: Any, used: Any, target: Any, index: Any
+) -> Any:
+    """Put the 32 elements from ``target[index]`` together from their bits, the inverse of `store_plane`.
 
-    The inverse of `store_plane`.
+    Bit ``b`` of them is in the 4 bytes at ``source[place + b plane_bytes]``, but only where bit ``b`` of ``used`` is
+    set; it is 0 elsewhere.
     """
-    signature = types.void(source, types.intp, target, types.intp, target.dtype)
+    signature = types.void(source, types.intp, types.intp, types.uint64, target, types.intp)
 
     def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(context.get_value_type(target.dtype), LANES)
-        word = _load(builder, _address(context, builder, called.args[0], arguments[0], arguments[1], _WORD), 1)
+        _, place, plane_bytes, used, _, index = arguments
+        element = context.get_value_type(called.args[4].dtype)
+        kind = ir.VectorType(element, LANES)
+        vectors = _Vectors(context, builder, called, arguments)
+        found = cgutils.alloca_once_value(builder, ir.Constant(kind, [0] * LANES))
+        left = cgutils.alloca_once_value(builder, used)
+        more, body, end = (builder.append_basic_block(name) for name in ("more", "plane", "joined"))
+        builder.branch(more)
+        builder.position_at_end(more)
+        remaining = builder.load(left)
+        builder.cbranch(builder.icmp_unsigned("!=", remaining, ir.Constant(_LONG, 0)), body, end)
+        builder.position_at_end(body)
+        bit = builder.cttz(remaining, ir.Constant(ir.IntType(1), 1))
+        word = vectors.load(0, builder.add(place, builder.mul(bit, plane_bytes)), _WORD)
         chosen = builder.sext(builder.bitcast(word, ir.VectorType(ir.IntType(1), LANES)), kind)
-        address = _address(context, builder, called.args[2], arguments[2], arguments[3], kind)
-        align = target.dtype.bitwidth // 8
-        bits = builder.and_(chosen, _splat(builder, arguments[4], kind))
-        stored = builder.store(builder.or_(_load(builder, address, align), bits), address)
-        stored.align = align
+        narrow = bit if element.width == _LONG.width else builder.trunc(bit, element)
+        mask = _splat(builder, builder.shl(ir.Constant(element, 1), narrow), kind)
+        builder.store(builder.or_(builder.load(found), builder.and_(chosen, mask)), found)
+        builder.store(builder.and_(remaining, builder.sub(remaining, ir.Constant(_LONG, 1))), left)
+        builder.branch(more)
+        builder.position_at_end(end)
+        vectors.store(builder.load(found), 4, index)
         return context.get_dummy_value()
 
     return signature, generate
@@ -117,6 +153,19 @@ def copy_lanes(typing_context: Any, target: Any, place: Any, source: Any, index:
 
 
 @intrinsic
+def fill_lanes(typing_context: Any, target: Any, place: Any, value: Any) -> Any:
+    """Store ``value`` to the 32 bytes at ``target[place]``."""
+    signature = types.void(target, types.intp, target.dtype)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(_BYTE, LANES)
+        _Vectors(context, builder, called, arguments).store(_splat(builder, arguments[2], kind), 0, arguments[1])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def first_set(typing_context: Any, word: Any) -> Any:
     """Return the place of the lowest set bit of ``word``, which is not 0."""
     signature = types.intp(types.uint64)
@@ -125,25 +174,6 @@ def first_set(typing_context: Any, word: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return signature, generate
-
-
-class _Vectors:
-    """Loads and stores of vectors of one function's arrays."""
-
-    def __init__(self, context: Any, builder: Any, called: Any, arguments: Any) -> None:
-        self._context, self._builder, self._kinds, self._arguments = context, builder, called.args, arguments
-
-    def _pointer(self, array: int, index: Any, vector: Any) -> Any:
-        return _address(self._context, self._builder, self._kinds[array], self._arguments[array], index, vector)
-
-    def load(self, array: int, index: Any, vector: Any) -> Any:
-        """Return ``vector`` from the place ``index`` of argument ``array``."""
-        return _load(self._builder, self._pointer(array, index, vector), self._kinds[array].dtype.bitwidth // 8)
-
-    def store(self, value: Any, array: int, index: Any) -> None:
-        """Store ``value`` there."""
-        stored = self._builder.store(value, self._pointer(array, index, value.type))
-        stored.align = self._kinds[array].dtype.bitwidth // 8
 
 
 def _larger(builder: Any, left: Any, right: Any) -> Any:

@@ -24,6 +24,7 @@ from stemcal.errors import DataError
 from stemcal.formats.merlin.header import RAW, FrameHeader, parse_header
 from stemcal.formats.merlin.layout import MibLayout, inspect_open, open_regular
 from stemcal.formats.merlin.pixels import decode, picture_dtype
+from stemcal.formats.merlin.swap_kernels import swap_bytes
 from stemcal.formats.merlin.table import HeaderTable, parse_table, sequence_numbers
 from stemcal.formats.positioned import open_descriptor, read_exactly, reading
 
@@ -102,7 +103,7 @@ class MibFile:
             return frames
         for first in range(start, stop, _FRAMES_PER_CALL):
             self._scatter(frames[first - start : first - start + _FRAMES_PER_CALL], first)
-        return frames.byteswap(inplace=True) if sys.byteorder == "little" else frames
+        return frames if sys.byteorder == "big" else _swapped(frames)
 
     def read_records(self, start: int, stop: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Return frames ``start`` to ``stop`` (excluded) as they stand in the file, headers and pixels.
@@ -299,3 +300,11 @@ def _check_whole_frame(layout: MibLayout) -> None:
     if layout.n_whole_frames == 0:
         problem = f"holds no whole frame ({layout.size_bytes} bytes, a frame has {layout.stride_bytes})"
         raise DataError(layout.path, problem, "wait for the acquisition to go on, or remove the file")
+
+
+def _swapped(frames: NDArray[Any]) -> NDArray[Any]:
+    """Return ``frames`` in the other byte order, in the same memory."""
+    if frames.itemsize == 2:
+        swap_bytes(frames.reshape(-1))
+        return frames
+    return frames.byteswap(inplace=True)
