@@ -110,10 +110,12 @@ def _converting(extent: Extent, threads: int) -> int:
     """Memory of the conversion: raw blocks on their way, sums of blocks and of the scan, what is kept per position.
 
     Blocks are worked on, wait for their turn or for the digest of the raw file (two of them). A block's sums are five
-    patterns of 8 bytes, those of the scan seven; the compiler of the kernels takes 80 MB.
+    patterns of 8 bytes, those of the scan seven; what a thread works on together, 4 MiB or eight frames, is there as
+    chunks too; the compiler of the kernels takes 80 MB.
     """
     blocks = (3 * threads + 3) * (extent.block_bytes + 5 * 8 * extent.frame_pixels)
-    working = threads * (8 * extent.frame_bytes + 6 * 8 * extent.frame_pixels)
+    together = max(4 * _MIB, 8 * extent.frame_bytes)
+    working = threads * (2 * together + 6 * 8 * extent.frame_pixels)
     scan = 7 * 8 * extent.frame_pixels + 40 * _MIB
     total = blocks + working + scan + 300 * extent.n_frames
     return _INTERPRETER_MB + 80 + math.ceil(total / _MIB)
@@ -125,7 +127,7 @@ STAGES: Mapping[str, Stage] = {
     "gold": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=190), 100.0),
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
-    "polar": Stage(1, ("calibration",), ("raw",), _streaming(2, 200), 20.0),
+    "polar": Stage(2, ("calibration",), ("raw",), _streaming(2, 200), 20.0),
     "nmf": Stage(1, (), ("members",), _fixed(3000), 1e9),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
 }

@@ -52,7 +52,7 @@ def test_mean_agrees_with_pyfai() -> None:
     valid = np.ones(SHAPE, bool)
     valid[30:33] = valid[:, 100:103] = False
     operator = ring_operator(Geometry(valid, MATRIX, RadialGrid(1.0, N_BINS), 4), CENTRE)
-    ours, variance = ring_statistics(frame.reshape(-1, 1).copy(), operator, 2.0)
+    ours, variance = ring_statistics(frame[None], operator, 2.0)
     theirs = pyfai_mean(frame, valid)
     # pyFAI puts what lies beyond the range partly into its last bin.
     compared = slice(2, N_BINS - 1)
@@ -63,5 +63,5 @@ def test_mean_agrees_with_pyfai() -> None:
     assert in_errors.max() < 0.3, "far below the counting error of the profile itself"
     # Without the ellipse the two differ by much more.
     undistorted = ring_operator(Geometry(valid, np.eye(2), RadialGrid(1.0, N_BINS), 4), CENTRE)
-    wrong, _ = ring_statistics(frame.reshape(-1, 1).copy(), undistorted, 2.0)
+    wrong, _ = ring_statistics(frame[None], undistorted, 2.0)
     assert np.median(np.abs(wrong[0] / theirs - 1)[compared]) > 5e-3

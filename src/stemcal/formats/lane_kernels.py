@@ -284,3 +284,58 @@ def add_segment(typing_context: Any, pixels: Any, start: Any, stop: Any, sums: A
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def transpose(typing_context: Any, source: Any, starts: Any, offset: Any, target: Any) -> Any:
+    """Put `PIXELS` elements of each of `PIXELS` stretches into the other order.
+
+    Element ``p`` of stretch ``i``, ``source[starts[i] + offset + p]``, goes to ``target[PIXELS p + i]``.
+    """
+    signature = types.void(source, starts, types.uint64, target)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(context.get_value_type(called.args[0].dtype), PIXELS)
+        vectors = _Vectors(context, builder, called, arguments)
+        rows = []
+        for index in range(PIXELS):
+            start = vectors.load(1, ir.Constant(_LONG, index), _LONG)
+            rows.append(vectors.load(0, builder.add(start, arguments[2]), kind))
+        places = ir.VectorType(_WORD, PIXELS)
+        half = PIXELS // 2
+        halves = [[place // 2 + begin + PIXELS * (place % 2) for place in range(PIXELS)] for begin in (0, half)]
+        for _ in range(PIXELS.bit_length() - 1):
+            # an interleaving of the first half with the second, as often as there are bits in a number of a lane
+            rows = [
+                builder.shuffle_vector(rows[index], rows[index + half], ir.Constant(places, order))
+                for index in range(half)
+                for order in halves
+            ]
+        for index, row in enumerate(rows):
+            vectors.store(row, 3, ir.Constant(_LONG, PIXELS * index))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def add_weighted(typing_context: Any, values: Any, place: Any, weight: Any, sums: Any, squares: Any, there: Any) -> Any:
+    """Add `PIXELS` values from ``values[place]``, times ``weight``, to ``sums[there]``, and their squares to the other.
+
+    All in 32 bits.
+    """
+    signature = types.void(values, types.uint64, types.uint32, sums, squares, types.uint64)
+
+    def generate(context: Any, builder: Any, called: Any, arguments: Any) -> Any:
+        _, place, weight, _, _, there = arguments
+        wide = ir.VectorType(_WORD, PIXELS)
+        vectors = _Vectors(context, builder, called, arguments)
+        narrow = vectors.load(0, place, ir.VectorType(context.get_value_type(called.args[0].dtype), PIXELS))
+        value = builder.zext(narrow, wide)
+        weighted = builder.mul(value, _splat(builder, weight, wide))
+        vectors.store(builder.add(vectors.load(3, there, wide), weighted), 3, there)
+        squared = builder.mul(weighted, value)
+        vectors.store(builder.add(vectors.load(4, there, wide), squared), 4, there)
+        return context.get_dummy_value()
+
+    return signature, generate

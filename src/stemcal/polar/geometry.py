@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from stemcal.errors import DataError
 from stemcal.frames.source import FrameSource
 from stemcal.optics.descan import evaluate
-from stemcal.polar.operator import Geometry, OperatorCache, RadialGrid, choose_n_bins, ring_operator
+from stemcal.polar.operator import Geometry, RadialGrid, RingOperators, choose_n_bins, ring_operator
 from stemcal.polar.settings import PolarSettings
-from stemcal.polar.statistics import key_centre, quantise
+from stemcal.polar.statistics import quantise
 from stemcal.records.calibration import BoundEllipse, BoundPixelSize, CalibrationRecord, Origin
 from stemcal.stages import canonical
 
@@ -77,11 +77,9 @@ class PolarPlan:
         """Number of different origins."""
         return len(np.unique(self.keys, axis=0))
 
-    def operators(self, cache_mb: int) -> OperatorCache:
-        """Return an empty cache that builds the operators of this plan."""
-        return OperatorCache(
-            lambda key: ring_operator(self.geometry, key_centre(key, self.step_px)), max_bytes=cache_mb * _MIB
-        )
+    def operators(self, cache_mb: int) -> RingOperators:
+        """Return the operators of this plan; as much memory is kept for their tables."""
+        return RingOperators(self.geometry, self.keys, round(1 / self.step_px), cache_mb * _MIB)
 
 
 def bound_calibration(record: CalibrationRecord, path: Path, source: FrameSource) -> BoundCalibration:

@@ -1,26 +1,28 @@
-"""The sparse operator from detector pixels to radial bins.
+"""The operator from detector pixels to radial bins.
 
-W[b, p] is the part of pixel p's area that lies in radial bin b, once its corners are corrected for the ellipse: centre,
-ellipse, mask and bin edges are all in W, and the raw counts are never resampled. With n_eff = (sum w)^2 / sum w^2 per
-bin, ``stemcal.polar.statistics`` turns W I and W I^2 into mean and variance.
+The area of a pixel is shared out among the bins by n x n points, each of which falls into one bin once its place is
+corrected for the ellipse (the "full splitting" of pyFAI, by sampling instead of polygon clipping). So W[b, p], the
+points of pixel p in bin b, is a small whole number: the raw counts are never resampled, their sums W I and W I^2 are
+exact, and with n_eff = (sum w)^2 / sum w^2 per bin ``stemcal.polar.statistics`` turns them into mean and variance.
 
-The area is shared out by n x n points per pixel, each of which falls into one bin (the "full splitting" of pyFAI, by
-sampling instead of polygon clipping).
+What a pixel adds depends only on where it lies from the origin. One table per fraction of a pixel therefore serves
+all origins: the whole pixels between them only move the table, and the mask is laid over it where it belongs.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+from stemcal.polar import ring_kernels
 
 Key = tuple[int, int]
+_Contents = tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -40,32 +42,6 @@ class RadialGrid:
         """Area of each whole ring in px^2, (n_bins,): the corrected frame is area-preserving."""
         edges = np.arange(self.n_bins + 1) * self.bin_width_px
         return np.pi * np.diff(edges**2)
-
-
-@dataclass(frozen=True)
-class RingOperator:
-    """The operator for one origin.
-
-    Attributes
-    ----------
-    weights : scipy.sparse.csc_matrix
-        (n_bins, n_pixels) float64, by columns: a product then reads the frames once, in order, and adds into the few
-        rows of the result, which is three times as fast as by rows.
-    area : ndarray
-        (n_bins,) valid area W 1 in px; 0 where the ring has no valid pixel.
-    n_effective : ndarray
-        (n_bins,) effective number of pixels (W 1)^2 / (W^2 1); 0 where there is none.
-    """
-
-    weights: sparse.csc_matrix
-    area: NDArray[np.float64]
-    n_effective: NDArray[np.float64]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the operator occupies."""
-        arrays = (self.weights.data, self.weights.indices, self.weights.indptr, self.area, self.n_effective)
-        return int(sum(array.nbytes for array in arrays))
 
 
 @dataclass(frozen=True)
@@ -90,6 +66,40 @@ class Geometry:
     subsamples: int
 
 
+@dataclass(frozen=True)
+class RingOperator:
+    """The operator for one origin.
+
+    Attributes
+    ----------
+    table : ndarray of uint16
+        (row, col, 1 + span): the first bin of a pixel, then its points in that bin and in those behind it. Bins from
+        ``n_bins`` on are nobody's.
+    shift : tuple of int
+        Where in ``table`` pixel (0, 0) of the detector is.
+    valid : ndarray of bool
+        (det_row, det_col).
+    points : ndarray of uint64
+        (n_bins,) points of valid pixels W 1; 0 where the ring has no valid pixel.
+    area : ndarray
+        (n_bins,) the same in px.
+    n_effective : ndarray
+        (n_bins,) effective number of pixels (W 1)^2 / (W^2 1); 0 where there is none.
+    """
+
+    table: NDArray[np.uint16]
+    shift: tuple[int, int]
+    valid: NDArray[np.bool_]
+    points: NDArray[np.uint64]
+    area: NDArray[np.float64]
+    n_effective: NDArray[np.float64]
+
+    @property
+    def n_sums(self) -> int:
+        """Bins that the kernels write to: those behind the last one take what lies beyond it."""
+        return self.points.size + self.table.shape[2] - 1
+
+
 def ring_operator(geometry: Geometry, centre_px: tuple[float, float]) -> RingOperator:
     """Build the operator for an origin at ``centre_px``.
 
@@ -100,21 +110,89 @@ def ring_operator(geometry: Geometry, centre_px: tuple[float, float]) -> RingOpe
     centre_px : tuple of float
         Origin (row, col) in detector pixels; pixel (0, 0) has its centre at 0.
     """
-    first, counts = _share_out(_sample_bins(geometry, centre_px))
-    n_bins, n_pixels = geometry.grid.n_bins, geometry.valid.size
-    bins = first[:, None] + np.arange(counts.shape[1], dtype=np.int32)
-    keep = (counts > 0) & (bins < n_bins) & geometry.valid.reshape(-1, 1)
-    rows, shares = bins[keep], counts[keep] / geometry.subsamples**2
-    ends = np.zeros(n_pixels + 1, np.int32)
-    np.cumsum(np.count_nonzero(keep, axis=1), out=ends[1:])
-    weights = sparse.csc_matrix((shares, rows, ends), shape=(n_bins, n_pixels))
-    area = np.bincount(rows, weights=shares, minlength=n_bins).astype(np.float64)
-    squares = np.bincount(rows, weights=shares**2, minlength=n_bins).astype(np.float64)
-    n_effective = np.divide(area**2, squares, out=np.zeros(n_bins), where=squares > 0)
-    return RingOperator(weights, area, n_effective)
+    rows, cols = geometry.valid.shape
+    table = _table(geometry, (rows, cols), centre_px)
+    return RingOperator(table, (0, 0), geometry.valid, *_contents(geometry, table, (0, 0)))
 
 
-def _sample_bins(geometry: Geometry, centre_px: tuple[float, float]) -> NDArray[np.int16]:
+class RingOperators:
+    """The operators for many origins; safe for threads.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Detector, ellipse and bins.
+    keys : ndarray of int64
+        (n, 2) origins (row, col) in steps; only these are asked for.
+    steps_per_px : int
+        Steps to a pixel.
+    max_bytes : int
+        The tables used least recently are dropped beyond it.
+    """
+
+    def __init__(self, geometry: Geometry, keys: NDArray[np.int64], steps_per_px: int, max_bytes: int) -> None:
+        self._geometry = geometry
+        self._steps = steps_per_px
+        whole = keys // steps_per_px
+        self._last = whole.max(axis=0, initial=0)
+        reach = self._last - whole.min(axis=0, initial=0)
+        rows, cols = geometry.valid.shape
+        self._shape = (rows + int(reach[0]), cols + int(reach[1]))
+        self._max_bytes = max_bytes
+        self._tables: OrderedDict[Key, NDArray[np.uint16]] = OrderedDict()
+        self._contents: dict[Key, _Contents] = {}
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        """Return the number of tables that are held."""
+        return len(self._tables)
+
+    def get(self, key: Key) -> RingOperator:
+        """Return the operator for ``key``."""
+        whole, fraction = zip(*(divmod(part, self._steps) for part in key), strict=True)
+        table = self._table((fraction[0], fraction[1]))
+        shift = (int(self._last[0]) - whole[0], int(self._last[1]) - whole[1])
+        if key not in self._contents:
+            self._contents[key] = _contents(self._geometry, table, shift)
+        return RingOperator(table, shift, self._geometry.valid, *self._contents[key])
+
+    def _table(self, fraction: Key) -> NDArray[np.uint16]:
+        with self._lock:
+            if fraction in self._tables:
+                self._tables.move_to_end(fraction)
+                return self._tables[fraction]
+        # Built outside the lock: two threads may build the same table, which costs time and changes nothing.
+        row, col = (int(last) + part / self._steps for last, part in zip(self._last, fraction, strict=True))
+        table = _table(self._geometry, self._shape, (row, col))
+        with self._lock:
+            self._tables[fraction] = table
+            while sum(one.nbytes for one in self._tables.values()) > self._max_bytes and len(self._tables) > 1:
+                self._tables.popitem(last=False)
+        return table
+
+
+def _contents(geometry: Geometry, table: NDArray[np.uint16], shift: tuple[int, int]) -> _Contents:
+    """Return points, area and effective number of pixels of each bin."""
+    n_bins = geometry.grid.n_bins
+    points, squares = (np.empty(n_bins + table.shape[2] - 1, np.uint64) for _ in range(2))
+    ring_kernels.add_points(table, geometry.valid, shift, points, squares)
+    points, squares = points[:n_bins], squares[:n_bins]
+    n_effective = np.divide(points.astype(np.float64) ** 2, squares, out=np.zeros(n_bins), where=squares > 0)
+    return points, points / geometry.subsamples**2, n_effective
+
+
+def _table(geometry: Geometry, shape: tuple[int, int], centre_px: tuple[float, float]) -> NDArray[np.uint16]:
+    """Return the table of an array of pixels with the origin at ``centre_px``."""
+    first, points = _share_out(_sample_bins(geometry, shape, centre_px))
+    # what begins beyond the last bin ends in those that nobody reads
+    first = np.minimum(first, geometry.grid.n_bins)
+    table = np.empty((*shape, 1 + points.shape[1]), np.uint16)
+    table[..., 0] = first.reshape(shape)
+    table[..., 1:] = points.reshape(*shape, -1)
+    return table
+
+
+def _sample_bins(geometry: Geometry, shape: tuple[int, int], centre_px: tuple[float, float]) -> NDArray[np.int16]:
     """Return the bin of every sample point, (subsamples^2, n_pixels).
 
     The squared radius is added up in float32: it moves the edge of a bin by some 1e-5 px and takes half the time.
@@ -122,7 +200,7 @@ def _sample_bins(geometry: Geometry, centre_px: tuple[float, float]) -> NDArray[
     n = geometry.subsamples
     metric = geometry.matrix.T @ geometry.matrix / geometry.grid.bin_width_px**2
     offsets = (np.arange(n) + 0.5) / n - 0.5
-    n_rows, n_cols = geometry.valid.shape
+    n_rows, n_cols = shape
     bins = np.empty((n * n, n_rows * n_cols), np.int16)
     for index in range(n * n):
         row = np.arange(n_rows)[:, None] - centre_px[0] + offsets[index // n]
@@ -179,33 +257,3 @@ def choose_n_bins(
     area = ring_operator(Geometry(valid, matrix, grid, subsamples=2), centre_px).area
     covered = np.flatnonzero(area >= min_coverage * grid.areas_px)
     return int(covered[-1]) + 1 if covered.size else 0
-
-
-class OperatorCache:
-    """Operators by quantised origin, least recently used ones dropped beyond ``max_bytes``; safe for threads."""
-
-    def __init__(self, build: Callable[[Key], RingOperator], max_bytes: int) -> None:
-        self._build = build
-        self._max_bytes = max_bytes
-        self._held: OrderedDict[Key, RingOperator] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def get(self, key: Key) -> RingOperator:
-        """Return the operator for ``key``, built if it is not held."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        # Built outside the lock: two threads may build the same operator, which costs time and changes nothing.
-        operator = self._build(key)
-        with self._lock:
-            if key not in self._held:
-                self._held[key] = operator
-                self._bytes += operator.nbytes
-            while self._bytes > self._max_bytes and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return operator

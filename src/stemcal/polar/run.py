@@ -27,7 +27,7 @@ from stemcal.records.polar import PolarRecord, PolarResult
 from stemcal.records.provenance import provenance, relative_to_record, small_input
 from stemcal.stages import canonical
 
-METHOD = "sparse sub-pixel ring operator on raw counts; variance corrected for the effective number of pixels"
+METHOD = "sub-pixel ring operator on raw counts, exact sums; variance corrected for the effective number of pixels"
 _MISSING_WARN = 0.1
 
 
@@ -111,13 +111,13 @@ def _corrected(counts: FrameSource, record: CalibrationRecord, calibration: Path
 def _measure(
     plan: PolarPlan, frames: FrameSource, settings: PolarSettings
 ) -> Callable[[NDArray[Any], Block], RingStatistics]:
-    cache = plan.operators(settings.operator_cache_mb)
+    operators = plan.operators(settings.operator_cache_mb)
     usable = frames.frame_status == 0
 
     def measure(block_frames: NDArray[Any], block: Block) -> RingStatistics:
         run = slice(block.start, block.stop)
         n_bins, least = plan.geometry.grid.n_bins, settings.min_effective_pixels
-        return block_statistics(block_frames, usable[run], plan.keys[run], cache, n_bins, least)
+        return block_statistics(block_frames, usable[run], plan.keys[run], operators, n_bins, least)
 
     return measure
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stemcal.records.base import Settings
+
+_ROUNDING = 1e-9
 
 
 class PolarSettings(Settings):
@@ -39,7 +41,7 @@ class PolarSettings(Settings):
         default=0.25,
         gt=0,
         le=1,
-        description="the fitted origin is rounded to this step, one operator per step: 0.25 moves the mean profile by "
+        description="the fitted origin is rounded to this step, 1 over a whole number: 0.25 moves the mean profile by "
         "a tenth of its own standard error",
     )
     min_effective_pixels: float = Field(
@@ -54,9 +56,16 @@ class PolarSettings(Settings):
         "shot-noise corrected variance subtracts this many times the mean",
     )
     operator_cache_mb: int = Field(
-        default=128, ge=1, description="memory kept for operators of origins already met; no effect on results"
+        default=128, ge=1, description="memory kept for the tables of fractions of a pixel; no effect on results"
     )
     band_edges_per_angstrom: tuple[float, float, float, float] = Field(
         default=(0.2, 0.3, 0.4, 0.6),
         description="edges of the three bands whose maps are drawn; 0.2 to 0.6 holds the first rings of most materials",
     )
+
+    @field_validator("origin_step_px")
+    @classmethod
+    def _divides_a_pixel(cls, value: float) -> float:
+        if abs(round(1 / value) * value - 1) > _ROUNDING:
+            raise ValueError(f"{value} does not divide a pixel: give 1, 0.5, 0.25, 0.2, 0.125, 0.1 or the like")
+        return value

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stemcal.polar.operator import Key, OperatorCache, RingOperator
+from stemcal.polar import ring_kernels
+from stemcal.polar.operator import RingOperator, RingOperators
 
-_BATCH_FRAMES = 16
-"""Frames that go through the operator together: enough to use each weight often, few enough for the caches."""
+_EXACT_BYTES = 2
+"""Counts of as many bytes are added up as whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class RingStatistics:
 
 
 def ring_statistics(
-    pixels: NDArray[np.float64], operator: RingOperator, min_effective_pixels: float
+    frames: NDArray[Any], operator: RingOperator, min_effective_pixels: float, members: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of every ring in every frame.
+    """Return mean and variance of every ring in some frames.
 
     mean = W I / W 1 and m2 = W I^2 / W 1. For independent pixels of one distribution E[m2 - mean^2] =
     var (1 - 1/n_eff) with n_eff = (W 1)^2 / (W^2 1), so (m2 - mean^2) n_eff / (n_eff - 1) is unbiased, and the
@@ -57,34 +59,53 @@ def ring_statistics(
 
     Parameters
     ----------
-    pixels : ndarray
-        (n_pixels, n_frames) counts, float64: in float32 the difference of the two moments loses the shot noise of a
-        bright disk. Overwritten with its square.
+    frames : ndarray
+        (n, det_row, det_col) counts, or counts with their gain. Invalid pixels may hold anything.
     operator : RingOperator
         Rings about the origin of these frames.
     min_effective_pixels : float
         Below it a variance is NaN.
+    members : ndarray of int64, optional
+        (m,) the frames; all of them if None.
 
     Returns
     -------
     mean, variance : ndarray
-        (n_frames, n_bins) float64; NaN where there is no valid pixel, or too few.
+        (m, n_bins) float64; NaN where there is no valid pixel, or too few.
     """
+    chosen = np.arange(len(frames)) if members is None else members
+    sums, squares = _ring_sums(frames, operator, chosen)
+    n_bins = operator.points.size
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (operator.weights @ pixels) / operator.area[:, None]
-        np.square(pixels, out=pixels)
-        second = (operator.weights @ pixels) / operator.area[:, None]
+        mean = sums[:, :n_bins] / operator.points
+        second = squares[:, :n_bins] / operator.points
         n = np.where(operator.n_effective >= min_effective_pixels, operator.n_effective, np.nan)
         # Rounding can take the variance of a constant ring a hair below zero.
-        variance = np.maximum(second - mean**2, 0.0) * (n / (n - 1))[:, None]
-    return mean.T, variance.T
+        variance = np.maximum(second - mean**2, 0.0) * (n / (n - 1))
+    return mean, variance
+
+
+def _ring_sums(
+    frames: NDArray[Any], operator: RingOperator, members: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return W I and W I^2, (m, bins): exact for counts of 16 bits, else in float64."""
+    shape = (len(members), operator.n_sums)
+    frames = np.ascontiguousarray(frames)
+    if frames.dtype.kind == "u" and frames.itemsize <= _EXACT_BYTES:
+        exact = np.empty(shape, np.uint64), np.empty(shape, np.uint64)
+        most = int(operator.points.max(initial=0))
+        ring_kernels.add_counts(frames, members, operator.table, operator.valid, operator.shift, most, *exact)
+        return exact
+    reals = np.empty(shape), np.empty(shape)
+    ring_kernels.add_reals(frames, members, operator.table, operator.valid, operator.shift, *reals)
+    return reals
 
 
 def block_statistics(
-    frames: NDArray[np.generic],
+    frames: NDArray[Any],
     usable: NDArray[np.bool_],
     keys: NDArray[np.int64],
-    cache: OperatorCache,
+    operators: RingOperators,
     n_bins: int,
     min_effective_pixels: float,
 ) -> RingStatistics:
@@ -98,7 +119,7 @@ def block_statistics(
         (n,) False for a frame whose position or exposure is not that of the scan.
     keys : ndarray
         (n, 2) quantised origin (row, col) in steps.
-    cache : OperatorCache
+    operators : RingOperators
         Operators by quantised origin.
     n_bins : int
         Number of radial bins.
@@ -111,37 +132,19 @@ def block_statistics(
         In the order of ``frames``; missing where a frame is not usable.
     """
     result = RingStatistics.missing(len(frames), n_bins)
-    flat = frames.reshape(len(frames), -1)
     for key in sorted({(int(row), int(col)) for row, col in keys[usable]}):
-        operator = cache.get(key)
+        operator = operators.get(key)
         members = np.flatnonzero(usable & (keys == key).all(axis=1))
-        for start in range(0, len(members), _BATCH_FRAMES):
-            chosen = members[start : start + _BATCH_FRAMES]
-            _fill(result, chosen, flat, operator, min_effective_pixels)
+        statistics = ring_statistics(frames, operator, min_effective_pixels, members)
+        result.mean[members], result.variance[members] = statistics
+        result.n_effective[members] = operator.n_effective
+        result.area[members] = operator.area
     return result
-
-
-def _fill(
-    result: RingStatistics,
-    chosen: NDArray[np.intp],
-    flat: NDArray[np.generic],
-    operator: RingOperator,
-    min_effective_pixels: float,
-) -> None:
-    pixels = np.ascontiguousarray(flat[chosen].T, dtype=np.float64)
-    result.mean[chosen], result.variance[chosen] = ring_statistics(pixels, operator, min_effective_pixels)
-    result.n_effective[chosen] = operator.n_effective
-    result.area[chosen] = operator.area
 
 
 def quantise(origins_px: NDArray[np.float64], step_px: float) -> NDArray[np.int64]:
     """Return origins (n, 2) as whole numbers of ``step_px``."""
     return np.asarray(np.rint(origins_px / step_px), dtype=np.int64)
-
-
-def key_centre(key: Key, step_px: float) -> tuple[float, float]:
-    """Return the origin (row, col) in px that a quantised ``key`` stands for."""
-    return key[0] * step_px, key[1] * step_px
 
 
 def joined(parts: list[RingStatistics]) -> RingStatistics:
