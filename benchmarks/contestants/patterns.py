@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def make(patterns: str, container: str, frame_px: int, n: int, rows: int) -> Cal
         names = ("scan_row", "scan_col", "det_row", "det_col")
         first, second, third, fourth = (Axis(name, "px", 1.0, 0.0) for name in names)
         layout = Layout("a", (rows, n, frame_px, frame_px), (first, second, third, fourth), frames.dtype)
-        with open_container(container, layout) as writer:
+        with open_container(Path(container), layout) as writer:
             for at in range(rows):
                 writer.put(range(at * n, (at + 1) * n), chunks)
             writer.finish(Extras())
