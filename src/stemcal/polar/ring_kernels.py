@@ -111,30 +111,6 @@ def _add_together(
 
 
 @compiled
-def _add_alone(
-    frame: NDArray[Any],
-    table: NDArray[np.uint16],
-    valid: NDArray[np.bool_],
-    shift: tuple[int, int],
-    sums: NDArray[np.uint64],
-    squares: NDArray[np.uint64],
-) -> None:
-    sums[:] = 0
-    squares[:] = 0
-    for row in range(U(frame.shape[0])):
-        for col in range(U(frame.shape[1])):
-            count = U(frame[row, col])
-            if count and valid[row, col]:
-                down, right = row + U(shift[0]), col + U(shift[1])
-                ring: Any = U(table[down, right, 0])
-                for step in range(U(1), U(table.shape[2])):
-                    weighted = U(table[down, right, step]) * count
-                    sums[ring] += weighted
-                    squares[ring] += weighted * count
-                    ring += U(1)
-
-
-@compiled
 def add_reals(
     frames: NDArray[np.floating[Any]],
     members: NDArray[np.int64],
@@ -145,25 +121,32 @@ def add_reals(
     squares: NDArray[np.float64],
 ) -> None:
     """Do what `add_counts` does for real numbers, in float64 and in raster order; parameters as there."""
-    rows, cols, bins = U(frames.shape[1]), U(frames.shape[2]), U(sums.shape[1])
-    wide, entry = U(table.shape[1]), U(table.shape[2])
-    pixels, places, usable = frames.reshape(-1), table.reshape(-1), valid.reshape(-1)
-    plain, square = sums.reshape(-1), squares.reshape(-1)
+    for index in range(members.size):
+        _add_alone(frames[members[index]], table, valid, shift, sums[index], squares[index])
+
+
+@compiled
+def _add_alone(
+    frame: NDArray[Any],
+    table: NDArray[np.uint16],
+    valid: NDArray[np.bool_],
+    shift: tuple[int, int],
+    sums: NDArray[Any],
+    squares: NDArray[Any],
+) -> None:
+    """Add one frame, in the type of its sums."""
+    kind = sums.dtype.type
     sums[:] = 0
     squares[:] = 0
-    for index in range(U(members.size)):
-        begin, here = U(members[index]) * rows * cols, index * bins
-        for row in range(rows):
-            at, line = row * cols, ((row + U(shift[0])) * wide + U(shift[1])) * entry
-            for col in range(cols):
-                if not usable[at + col]:
-                    continue
-                count, place = np.float64(pixels[begin + at + col]), line + col * entry
-                ring: Any = here + U(places[place])
-                for step in range(U(1), entry):
-                    points = np.float64(places[place + step])
-                    plain[ring] += points * count
-                    square[ring] += points * count * count
+    for row in range(U(frame.shape[0])):
+        for col in range(U(frame.shape[1])):
+            if valid[row, col]:
+                down, right, count = row + U(shift[0]), col + U(shift[1]), kind(frame[row, col])
+                ring: Any = U(table[down, right, 0])
+                for step in range(U(1), U(table.shape[2])):
+                    weighted = kind(table[down, right, step]) * count
+                    sums[ring] += weighted
+                    squares[ring] += weighted * count
                     ring += U(1)
 
 
