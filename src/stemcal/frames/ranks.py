@@ -24,6 +24,9 @@ _STEP_SIZE_VARIABLE = "SLURM_STEP_NUM_TASKS"
 _POLL_S = 0.0005
 
 
+_PASSING_ON_S = 0.5
+
+
 class World:
     """The ranks that work together; this one is a single rank that needs no MPI.
 
@@ -97,6 +100,8 @@ class MpiWorld(World):
         """End all ranks with ``exit_code``."""
         sys.stdout.flush()
         sys.stderr.flush()
+        # the launcher ends at once and drops what it has not passed on yet, which would be the reason
+        time.sleep(_PASSING_ON_S)
         self._communicator.Abort(exit_code)
 
 
