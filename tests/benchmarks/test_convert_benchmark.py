@@ -8,16 +8,8 @@ import sys
 
 import h5py
 import numpy as np
-import pytest
 
 QUICK = ("--gigabytes", "0.02", "--repeats", "1", "--frame", "128", "--cores", "1")
-
-
-@pytest.fixture
-def benchmarks(checkout, monkeypatch):
-    folder = checkout / "benchmarks"
-    monkeypatch.syspath_prepend(str(folder))
-    return folder
 
 
 def test_quick_mode_agrees_with_a_peer(benchmarks, tmp_path):

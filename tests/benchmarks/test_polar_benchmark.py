@@ -9,13 +9,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture
-def benchmarks(checkout, monkeypatch):
-    folder = checkout / "benchmarks"
-    monkeypatch.syspath_prepend(str(folder))
-    return folder
-
-
 def test_it_agrees_with_a_peer_and_leaves_nothing(benchmarks, tmp_path):
     options = ["--frame", "64", "--patterns", "16", "--repeats", "1", "--peer", "pyfai", "--place", str(tmp_path)]
     command = [sys.executable, str(benchmarks / "polar.py"), *options]

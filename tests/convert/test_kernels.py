@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stemcal.convert import kernels
 from stemcal.convert.detectors import circles, virtual_detectors
-from stemcal.convert.kernels import Chunks, Detector, Images, Patterns, Source, convert_frames
+from stemcal.convert.kernels import Chunks, Images, Patterns, convert_frames
 from stemcal.convert.settings import ConvertSettings
+from stemcal.convert.strip_kernels import Detector, Source
 from stemcal.formats import bitshuffle, bitshuffle_kernels
 from stemcal.formats.chip_gap import insert_gap
 from stemcal.optics.disk import BrightDisk
@@ -37,8 +37,7 @@ class Done:
 def in_file(pictures: Stack, swap: bool, begin: int, between: int) -> Source:
     n, rows, cols = pictures.shape
     step = rows * cols + between
-    # a vector may begin in the last line and end behind it
-    flat = np.full(begin + n * step + kernels.PIXELS, UNTOUCHED, pictures.dtype)
+    flat = np.full(begin + n * step, UNTOUCHED, pictures.dtype)
     for frame, picture in enumerate(pictures):
         flat[begin + frame * step :][: rows * cols] = (picture.byteswap() if swap else picture).ravel()
     return Source(flat, begin, step, swap)

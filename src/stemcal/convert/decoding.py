@@ -16,7 +16,7 @@ from stemcal.formats.merlin.pixels import decode, picture_dtype
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels of some frames in file row order, as `stemcal.convert.kernels.Source` takes them.
+    """Pixels of some frames in file row order, as `stemcal.convert.strip_kernels.Source` takes them.
 
     Attributes
     ----------

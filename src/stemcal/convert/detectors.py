@@ -32,7 +32,7 @@ class Circles:
     ----------
     edges : ndarray of uint64
         (det_row, 2 k) flat places in a frame at which a row enters and leaves each circle, see
-        `stemcal.convert.kernels.Detector`.
+        `stemcal.convert.strip_kernels.Detector`.
     inside : ndarray of bool
         (k, det_row det_col) the same as pixels: the distance of the pixel's centre is below the radius.
     """

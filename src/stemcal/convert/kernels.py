@@ -4,8 +4,6 @@
 up over them. It goes through them strip by strip, a strip of all frames before the next strip: then the sums over the
 frames stay in the cache too, and no frame is ever written uncompressed. The sums are exact integers. Counts of 8 and 16
 bits come this way; wider ones, which are rare, go through `stemcal.convert.sums`, the same sums in plain NumPy.
-
-Loops run over few arrays with unsigned indices: then the compiler finds the machine's vectors.
 """
 
 from __future__ import annotations
@@ -16,61 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.compiled import compiled
+from stemcal.convert.strip_kernels import (
+    Detector,
+    Source,
+    add_rings,
+    add_squares,
+    add_to_bins,
+    clear,
+    largest,
+    take_strip,
+)
 from stemcal.formats import bitshuffle_kernels
-from stemcal.formats.lane_kernels import PIXELS, add_segment, swap_and_add, take_and_add
+from stemcal.formats.lane_kernels import PIXELS
 
 ITEMSIZES = (1, 2)
 """Bytes per pixel that these kernels take."""
 
-MAX_FRAMES = 65536
-"""Frames of one call, so that sums over them fit 32 bits."""
-
 U = np.uint64
 _BLOCKS_PER_STRIP = 4
 """Where lines and blocks of the filter do not end together, what is left over is a small part of a strip."""
-
-
-class Source(NamedTuple):
-    """Frames as they lie in a file.
-
-    Attributes
-    ----------
-    flat : ndarray of uint8 or uint16
-        Pixel (row, col) of frame ``i`` is at ``begin + i step + row cols + col``, rows in file order.
-    begin, step : int
-        See there.
-    swap : bool
-        Whether the two bytes of a pixel change places.
-    """
-
-    flat: NDArray[Any]
-    begin: int
-    step: int
-    swap: bool
-
-
-class Detector(NamedTuple):
-    """The frames as they are stored: upside down and with the gap between the chips.
-
-    Attributes
-    ----------
-    height, width, gap : int
-        (det_row, det_col) with the gap, and the pixels between the halves, 0 for none.
-    pixels_per_bin : int
-        Of the preview.
-    masked : ndarray of uint64
-        Flat places, ascending, of pixels that count in the patterns but not in the images.
-    edges : ndarray of uint64
-        (det_row, 2 k) where in a frame a row enters concentric circles, outermost first, and where it leaves them,
-        innermost first; all the same where it misses them.
-    """
-
-    height: int
-    width: int
-    gap: int
-    pixels_per_bin: int
-    masked: NDArray[np.uint64]
-    edges: NDArray[np.uint64]
 
 
 class Patterns(NamedTuple):
@@ -144,7 +106,8 @@ def convert_frames(
     detector : Detector
         Its geometry.
     slots : ndarray of int64
-        (n,) slot of the preview of each frame, n <= `MAX_FRAMES`; -1 for frames that are in no pattern.
+        (n,) slot of the preview of each frame, -1 for frames that are in no pattern; n <= 65536, so that sums over them
+        fit 32 bits.
     patterns : Patterns
         Sums over the frames.
     images : Images
@@ -165,17 +128,17 @@ def convert_frames(
         bottom = min(top + lines, height)
         count = (bottom - top) * width
         end_masked = _masked_before(detector, first_masked, bottom * width)
-        _clear(part, U(0), count)
-        _clear(square, U(0), count)
-        _clear(strip.total, U(0), count)
+        clear(part, U(0), count)
+        clear(square, U(0), count)
+        clear(strip.total, U(0), count)
         for frame in range(n):
             _copy(strip.left_over, frame, pixels, carried)
             if slots[frame] >= 0:
-                found = _take_strip(
+                found = take_strip(
                     source, detector, frame, top, bottom, pixels, carried, part, square, patterns.maximum, top * width
                 )
             else:
-                found = _take_strip(
+                found = take_strip(
                     source, detector, frame, top, bottom, pixels, carried, aside, aside, strip.aside_maximum, U(0)
                 )
             images.total[frame] += found[0]
@@ -183,11 +146,11 @@ def convert_frames(
             images.moment_col[frame] += found[2]
             strip.peak[frame] = found[3]
             if slots[frame] >= 0 and (frame + U(1) == n or slots[frame + U(1)] != slots[frame]):
-                _add_to_bins(part, strip.total, top, bottom, detector, patterns.previews[slots[frame]])
+                add_to_bins(part, strip.total, top, bottom, detector, patterns.previews[slots[frame]])
             if chunks.data.size:
                 _write_blocks(strip, frame, carried + count, chunks)
             _leave_out(detector, first_masked, end_masked, frame, top, carried, count, strip, images)
-            _add_rings(detector.edges, top, bottom, pixels, carried - top * width, strip.rings, images.inside[frame])
+            add_rings(detector.edges, top, bottom, pixels, carried - top * width, strip.rings, images.inside[frame])
         _add_strip(source, detector, slots, top, bottom, strip, patterns)
         first_masked = end_masked
         if chunks.data.size:
@@ -267,81 +230,9 @@ def _masked_before(detector: Detector, first: Any, end: Any) -> Any:
 
 
 @compiled
-def _clear(values: NDArray[Any], start: Any, count: Any) -> None:
-    for index in range(count):
-        values[start + index] = 0
-
-
-@compiled
 def _copy(values: NDArray[Any], frame: Any, target: NDArray[Any], count: Any) -> None:
     for index in range(count):
         target[index] = values[frame, index]
-
-
-@compiled
-def _take_strip(
-    source: Source,
-    detector: Detector,
-    frame: Any,
-    top: Any,
-    bottom: Any,
-    pixels: NDArray[Any],
-    carried: Any,
-    part: NDArray[np.uint32],
-    square: NDArray[np.uint32],
-    maximum: NDArray[Any],
-    there: Any,
-) -> Any:
-    """Put the lines of a strip to ``pixels[carried:]`` and add them up; the file has them in the other order.
-
-    Returns their sum, their moments along rows and columns, and the largest pixel. The arrays are taken out of their
-    tuples first: to do so costs as much as some pixels.
-    """
-    flat, swap = source.flat, source.swap
-    width, gap = U(detector.width), U(detector.gap)
-    rows, cols = U(detector.height) - gap, width - gap
-    parts = U(2) if gap else U(1)
-    middle, count = rows // parts, cols // parts
-    whole = count - count % U(PIXELS)
-    total, moment_row, moment_col, peak = U(0), U(0), U(0), U(0)
-    for above in range(bottom - top):
-        # in the order of the file: the machine fetches ahead in one direction
-        row = bottom - U(1) - above
-        start = (row - top) * width
-        if gap and middle <= row < middle + gap:
-            _clear(pixels, carried + start, width)
-            continue
-        line = rows - U(1) - (row if row < middle else row - gap)
-        here = U(source.begin) + frame * U(source.step) + line * cols
-        for half in range(parts):
-            shift = half * (count + gap)
-            at = start + shift
-            if half:
-                _clear(pixels, carried + at - gap, gap)
-            place = carried + at
-            if swap:
-                found = swap_and_add(flat, here, pixels, place, part, square, at, maximum, there + at, whole)
-            else:
-                found = take_and_add(flat, here, pixels, place, part, square, at, maximum, there + at, whole)
-            line_sum, moment, largest = found
-            for index in range(whole, count):
-                value = flat[here + index]
-                if swap:
-                    value = (value << 8) | (value >> 8)
-                pixels[place + index] = value
-                pixel = U(pixels[place + index])
-                part[at + index] += np.uint32(pixel)
-                square[at + index] += np.uint32(pixel * pixel)
-                maximum[there + at + index] = max(U(maximum[there + at + index]), pixel)
-                line_sum += pixel
-                moment += index * pixel
-                largest = max(largest, pixel)
-            total += line_sum
-            moment_row += row * line_sum
-            moment_col += moment + shift * line_sum
-            peak = max(peak, largest)
-            here += count
-    return total, moment_row, moment_col, peak
 
 
 @compiled
@@ -383,71 +274,8 @@ def _leave_out(
             strip.pixels[place] = 0
             found |= value == strip.peak[frame]
     if found:
-        strip.peak[frame] = _largest(strip.pixels, carried, count)
+        strip.peak[frame] = largest(strip.pixels, carried, count)
     images.maximum[frame] = max(images.maximum[frame], strip.peak[frame])
-
-
-@compiled
-def _largest(pixels: NDArray[Any], start: Any, count: Any) -> Any:
-    largest = pixels[start]
-    for index in range(count):
-        largest = max(largest, pixels[start + index])
-    return U(largest)
-
-
-@compiled
-def _add_rings(
-    edges: NDArray[np.uint64],
-    top: Any,
-    bottom: Any,
-    pixels: NDArray[Any],
-    shift: Any,
-    rings: NDArray[np.uint32],
-    inside: NDArray[np.uint64],
-) -> None:
-    """Add what lies between the circles, and from that what lies inside each of them."""
-    k = U(inside.size)
-    if not k:
-        return
-    last, inner = U(2) * k - U(1), k - U(1)
-    rings[:] = 0
-    for row in range(top, bottom):
-        if edges[row, 0] == edges[row, last]:
-            continue
-        for ring in range(inner):
-            lanes, right = ring * U(PIXELS), last - ring
-            add_segment(pixels, shift + edges[row, ring], shift + edges[row, ring + U(1)], rings, lanes)
-            add_segment(pixels, shift + edges[row, right - U(1)], shift + edges[row, right], rings, lanes)
-        add_segment(pixels, shift + edges[row, inner], shift + edges[row, k], rings, inner * U(PIXELS))
-    within = U(0)
-    for outward in range(k):
-        circle = inner - outward
-        for lane in range(U(PIXELS)):
-            within += U(rings[circle * U(PIXELS) + lane])
-        inside[circle] += within
-
-
-@compiled
-def _add_to_bins(
-    part: NDArray[np.uint32],
-    total: NDArray[np.uint32],
-    top: Any,
-    bottom: Any,
-    detector: Detector,
-    bins: NDArray[np.uint64],
-) -> None:
-    """Add the sum over the frames of one slot to the preview and to the sum over all; then begin anew."""
-    width, per_bin = U(detector.width), U(detector.pixels_per_bin)
-    for row in range(top, bottom):
-        here, bin_row = (row - top) * width, row // per_bin
-        for left in range(U(bins.shape[1])):
-            inside = np.uint32(0)
-            for col in range(left * per_bin, min((left + U(1)) * per_bin, width)):
-                inside += part[here + col]
-            bins[bin_row, left] += U(inside)
-    for index in range((bottom - top) * width):
-        total[index] += part[index]
-    _clear(part, U(0), (bottom - top) * width)
 
 
 @compiled
@@ -465,29 +293,11 @@ def _add_strip(
     begin, count = top * width, (bottom - top) * width
     for index in range(count):
         patterns.total[begin + index] += U(strip.total[index])
-    peak = _largest(patterns.maximum, begin, count)
+    peak = largest(patterns.maximum, begin, count)
     if peak * peak * n < U(1 << 32):
         for index in range(count):
             patterns.squares[begin + index] += U(strip.square[index])
         return
     for frame in range(n):
         if slots[frame] >= 0:
-            for row in range(top, bottom):
-                _add_squares_of_line(source, detector, frame, row, patterns.squares)
-
-
-@compiled
-def _add_squares_of_line(source: Source, detector: Detector, frame: Any, row: Any, squares: NDArray[np.uint64]) -> None:
-    width, gap = U(detector.width), U(detector.gap)
-    rows, cols = U(detector.height) - gap, width - gap
-    middle, half = rows // U(2), cols // U(2)
-    if gap and middle <= row < middle + gap:
-        return
-    line = rows - U(1) - (row if not gap or row < middle else row - gap)
-    here = U(source.begin) + frame * U(source.step) + line * cols
-    for col in range(cols):
-        pixel = source.flat[here + col]
-        if source.swap:
-            pixel = (pixel << 8) | (pixel >> 8)
-        value = U(squares.dtype.type(pixel) & U(0xFFFF))
-        squares[row * width + (col if col < half else col + gap)] += value * value
+            add_squares(source, detector, frame, top, bottom, patterns.squares)

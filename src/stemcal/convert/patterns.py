@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stemcal.convert import kernels
+from stemcal.convert import kernels, strip_kernels
 from stemcal.convert.decoding import Pixels
 from stemcal.convert.detectors import Circles
 from stemcal.convert.preview import PreviewPlan
@@ -85,7 +85,7 @@ class QuickSums:
         self._shape, self._gap_px, self._plan = source.frame_shape, source.gap_px, preview
         edges = np.empty((self._shape[0], 0), np.uint64) if around is None else around.edges
         places = masked.astype(np.uint64)
-        self._detector = kernels.Detector(*self._shape, source.gap_px, preview.pixels_per_bin, places, edges)
+        self._detector = strip_kernels.Detector(*self._shape, source.gap_px, preview.pixels_per_bin, places, edges)
         self._rows = bitshuffle.ChunkRows(self._shape, source.dtype)
         n_pixels = math.prod(self._shape)
         self._total = np.zeros(n_pixels, np.uint64)
@@ -105,7 +105,7 @@ class QuickSums:
         rows = self._rows.take(n if compress else 0)
         chunks = kernels.Chunks(rows, bitshuffle.PREFIX_BYTES, self._rows.block, np.empty(n, np.int64))
         kernels.convert_frames(
-            kernels.Source(pixels.flat, pixels.begin, pixels.step, pixels.swap),
+            strip_kernels.Source(pixels.flat, pixels.begin, pixels.step, pixels.swap),
             self._detector,
             slots.astype(np.int64) - n_outside,
             kernels.Patterns(self._total, self._squares, self._maximum, previews),

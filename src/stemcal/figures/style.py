@@ -38,7 +38,7 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlepad": 4.0,
-    "axes.titley": 1.0,
+    "axes.titley": 1.0,  # where it is anyway; else matplotlib measures every tick label to see that
     "axes.labelsize": 7.5,
     "axes.edgecolor": LIGHT.muted,
     "axes.labelcolor": LIGHT.text,

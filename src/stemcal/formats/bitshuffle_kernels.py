@@ -206,7 +206,7 @@ def encode(source: Bytes, size: int, target: Bytes, begin: Any) -> Any:
     Parameters
     ----------
     source : ndarray of uint8
-        At least ``size`` bytes and `stemcal.formats.vectors.SLACK` behind them.
+        At least ``size`` bytes and `SLACK` bytes behind them.
     size : int
         Bytes to write, >= 1.
     target : ndarray of uint8
