@@ -154,6 +154,23 @@ def test_threads_and_reruns_give_the_same_bytes(home: Path) -> None:
         assert min(image.size) > 400
 
 
+def test_symmetry_orders_are_written_where_they_are_asked_for(home: Path, done: tuple[Path, PolarRecord]) -> None:
+    settings = PolarSettings(symmetry_orders=(2, 4))
+    for prefix, threads in (("s", 1), ("s2", 2)):
+        run_polar(home / "a_data.hdf5", home / "a_calibration.json", home / prefix, settings=settings, threads=threads)
+    assert (home / "s_polar.hdf5").read_bytes() == (home / "s2_polar.hdf5").read_bytes()
+    plain, stored = arrays(home / "a_polar.hdf5"), arrays(home / "s_polar.hdf5")
+    assert set(stored) - set(plain) == {"symmetry_orders", "symmetry_amplitude", "symmetry_power", "symmetry_angle"}
+    np.testing.assert_array_equal(stored["variance"], plain["variance"])
+    assert stored["symmetry_orders"].tolist() == [2, 4]
+    assert stored["symmetry_power"].shape == (*SCAN, 2, stored["q"].size)
+    # Six grains at random on a ring of some 90 px: every order alike, and nothing in the diffuse background.
+    ring = round(RING_Q / CAMERA.pixel_size_per_angstrom)
+    power = np.nanmean(stored["symmetry_power"][..., 14:36], axis=(0, 1))
+    assert (power[:, ring - 14] > 0.05).all()
+    assert np.abs(power[:, : 22 - 14]).max() < 0.02
+
+
 def test_the_cache_has_no_effect(done: tuple[Path, PolarRecord]) -> None:
     home, _ = done
     small = PolarSettings(operator_cache_mb=1)

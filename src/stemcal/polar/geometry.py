@@ -17,6 +17,7 @@ from stemcal.optics.descan import evaluate
 from stemcal.polar.operator import Geometry, RadialGrid, RingOperators, choose_n_bins, ring_operator
 from stemcal.polar.settings import PolarSettings
 from stemcal.polar.statistics import quantise
+from stemcal.polar.symmetry import SymmetryOperators
 from stemcal.records.calibration import BoundEllipse, BoundPixelSize, CalibrationRecord, Origin
 from stemcal.stages import canonical
 
@@ -79,7 +80,18 @@ class PolarPlan:
 
     def operators(self, cache_mb: int) -> RingOperators:
         """Return the operators of this plan; as much memory is kept for their tables."""
-        return RingOperators(self.geometry, self.keys, round(1 / self.step_px), cache_mb * _MIB)
+        return RingOperators(self.geometry, self.keys, self._steps, cache_mb * _MIB)
+
+    def symmetry(self, rings: RingOperators, settings: PolarSettings) -> SymmetryOperators | None:
+        """Return the fits of the symmetry orders about the origins of ``rings``; None where no orders are asked for."""
+        if not settings.symmetry_orders:
+            return None
+        given = (settings.symmetry_orders, settings.counts_per_electron)
+        return SymmetryOperators(rings, *given, self.keys, self._steps, settings.operator_cache_mb * _MIB)
+
+    @property
+    def _steps(self) -> int:
+        return round(1 / self.step_px)
 
 
 def bound_calibration(record: CalibrationRecord, path: Path, source: FrameSource) -> BoundCalibration:

@@ -5,23 +5,22 @@ corrected for the ellipse (the "full splitting" of pyFAI, by sampling instead of
 points of pixel p in bin b, is a small whole number: the raw counts are never resampled, their sums W I and W I^2 are
 exact, and with n_eff = (sum w)^2 / sum w^2 per bin ``stemcal.polar.statistics`` turns them into mean and variance.
 
-What a pixel adds depends only on where it lies from the origin. One table per fraction of a pixel therefore serves
-all origins: the whole pixels between them only move the table, and the mask is laid over it where it belongs.
+One table per fraction of a pixel serves all origins (``stemcal.polar.tables``); the mask is laid over it where it
+belongs.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
-from threading import Lock
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.polar import ring_kernels
+from stemcal.polar.tables import FractionTables, Key
 
-Key = tuple[int, int]
 _Contents = tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -110,8 +109,7 @@ def ring_operator(geometry: Geometry, centre_px: tuple[float, float]) -> RingOpe
     centre_px : tuple of float
         Origin (row, col) in detector pixels; pixel (0, 0) has its centre at 0.
     """
-    rows, cols = geometry.valid.shape
-    table = _table(geometry, (rows, cols), centre_px)
+    table = _table(geometry, _shape(geometry), centre_px)
     return RingOperator(table, (0, 0), geometry.valid, *_contents(geometry, table, (0, 0)))
 
 
@@ -131,17 +129,10 @@ class RingOperators:
     """
 
     def __init__(self, geometry: Geometry, keys: NDArray[np.int64], steps_per_px: int, max_bytes: int) -> None:
-        self._geometry = geometry
-        self._steps = steps_per_px
-        whole = keys // steps_per_px
-        self._last = whole.max(axis=0, initial=0)
-        reach = self._last - whole.min(axis=0, initial=0)
-        rows, cols = geometry.valid.shape
-        self._shape = (rows + int(reach[0]), cols + int(reach[1]))
-        self._max_bytes = max_bytes
-        self._tables: OrderedDict[Key, NDArray[np.uint16]] = OrderedDict()
+        self.geometry = geometry
+        build = partial(_table, geometry)
+        self._tables = FractionTables(build, _shape(geometry), keys, steps_per_px, max_bytes)
         self._contents: dict[Key, _Contents] = {}
-        self._lock = Lock()
 
     def __len__(self) -> int:
         """Return the number of tables that are held."""
@@ -149,26 +140,15 @@ class RingOperators:
 
     def get(self, key: Key) -> RingOperator:
         """Return the operator for ``key``."""
-        whole, fraction = zip(*(divmod(part, self._steps) for part in key), strict=True)
-        table = self._table((fraction[0], fraction[1]))
-        shift = (int(self._last[0]) - whole[0], int(self._last[1]) - whole[1])
+        table, shift = self._tables.get(key)
         if key not in self._contents:
-            self._contents[key] = _contents(self._geometry, table, shift)
-        return RingOperator(table, shift, self._geometry.valid, *self._contents[key])
+            self._contents[key] = _contents(self.geometry, table, shift)
+        return RingOperator(table, shift, self.geometry.valid, *self._contents[key])
 
-    def _table(self, fraction: Key) -> NDArray[np.uint16]:
-        with self._lock:
-            if fraction in self._tables:
-                self._tables.move_to_end(fraction)
-                return self._tables[fraction]
-        # Built outside the lock: two threads may build the same table, which costs time and changes nothing.
-        row, col = (int(last) + part / self._steps for last, part in zip(self._last, fraction, strict=True))
-        table = _table(self._geometry, self._shape, (row, col))
-        with self._lock:
-            self._tables[fraction] = table
-            while sum(one.nbytes for one in self._tables.values()) > self._max_bytes and len(self._tables) > 1:
-                self._tables.popitem(last=False)
-        return table
+
+def _shape(geometry: Geometry) -> tuple[int, int]:
+    rows, cols = geometry.valid.shape
+    return rows, cols
 
 
 def _contents(geometry: Geometry, table: NDArray[np.uint16], shift: tuple[int, int]) -> _Contents:

@@ -112,12 +112,13 @@ def _measure(
     plan: PolarPlan, frames: FrameSource, settings: PolarSettings
 ) -> Callable[[NDArray[Any], Block], RingStatistics]:
     operators = plan.operators(settings.operator_cache_mb)
+    symmetry = plan.symmetry(operators, settings)
     usable = frames.frame_status == 0
 
     def measure(block_frames: NDArray[Any], block: Block) -> RingStatistics:
         run = slice(block.start, block.stop)
         n_bins, least = plan.geometry.grid.n_bins, settings.min_effective_pixels
-        return block_statistics(block_frames, usable[run], plan.keys[run], operators, n_bins, least)
+        return block_statistics(block_frames, usable[run], plan.keys[run], operators, n_bins, least, symmetry)
 
     return measure
 
@@ -136,7 +137,15 @@ def _write(
     step = frames.microscope.scan_step_nm if frames.microscope else None
     made = provenance("polar", settings, identity)
     text = canonical(made.model_dump(include={"stage", "revision", "settings", "source"}))
-    layout = Layout(frames.scan_shape, n_bins, plan.q_step_per_angstrom, step, text, settings.counts_per_electron)
+    layout = Layout(
+        frames.scan_shape,
+        n_bins,
+        plan.q_step_per_angstrom,
+        step,
+        text,
+        settings.counts_per_electron,
+        settings.symmetry_orders,
+    )
     n_cols = frames.scan_shape[1]
     with open_store(paths, layout, plan.origin_px) as store:
         first_row = 0

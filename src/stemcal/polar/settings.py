@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from stemcal.records.base import Settings
 
 _ROUNDING = 1e-9
+_HIGHEST_ORDER = 12
 
 
 class PolarSettings(Settings):
@@ -55,6 +56,11 @@ class PolarSettings(Settings):
         description="variance over mean of the detector under uniform light: 1 for a counting detector; the "
         "shot-noise corrected variance subtracts this many times the mean",
     )
+    symmetry_orders: tuple[int, ...] = Field(
+        default=(),
+        description="orders n of the Fourier coefficients around each ring that are measured, as [2, 4, 6]; none by "
+        "default, which saves time",
+    )
     operator_cache_mb: int = Field(
         default=128, ge=1, description="memory kept for the tables of fractions of a pixel; no effect on results"
     )
@@ -68,4 +74,13 @@ class PolarSettings(Settings):
     def _divides_a_pixel(cls, value: float) -> float:
         if abs(round(1 / value) * value - 1) > _ROUNDING:
             raise ValueError(f"{value} does not divide a pixel: give 1, 0.5, 0.25, 0.2, 0.125, 0.1 or the like")
+        return value
+
+    @field_validator("symmetry_orders")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)) or any(not 1 <= order <= _HIGHEST_ORDER for order in value):
+            raise ValueError(
+                f"{list(value)} are not rising orders from 1 to {_HIGHEST_ORDER}: give [2, 4, 6] or the like"
+            )
         return value

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stemcal.polar import ring_kernels
 from stemcal.polar.operator import RingOperator, RingOperators
+from stemcal.polar.symmetry import SymmetryOperators, symmetries
 
 _EXACT_BYTES = 2
 """Counts of as many bytes are added up as whole numbers."""
@@ -17,7 +18,7 @@ _EXACT_BYTES = 2
 
 @dataclass(frozen=True)
 class RingStatistics:
-    """Azimuthal statistics of n frames, each (n, n_bins) float32; NaN = missing.
+    """Azimuthal statistics of n frames, each (n, n_bins) float32, of symmetry (n, n_orders, n_bins); NaN = missing.
 
     Attributes
     ----------
@@ -29,19 +30,25 @@ class RingStatistics:
         Effective number of valid pixels, 0 where there is none.
     area : ndarray
         Valid area of the ring in px, 0 where there is none.
+    symmetry_amplitude, symmetry_power, symmetry_angle : ndarray
+        See `stemcal.polar.symmetry.Symmetries`; no orders where none are asked for.
     """
 
     mean: NDArray[np.float32]
     variance: NDArray[np.float32]
     n_effective: NDArray[np.float32]
     area: NDArray[np.float32]
+    symmetry_amplitude: NDArray[np.float32]
+    symmetry_power: NDArray[np.float32]
+    symmetry_angle: NDArray[np.float32]
 
     @classmethod
-    def missing(cls, n_frames: int, n_bins: int) -> RingStatistics:
+    def missing(cls, n_frames: int, n_bins: int, n_orders: int = 0) -> RingStatistics:
         """Return statistics of frames of which nothing is known."""
         nothing = [np.full((n_frames, n_bins), np.nan, np.float32) for _ in range(2)]
         zero = [np.zeros((n_frames, n_bins), np.float32) for _ in range(2)]
-        return cls(*nothing, *zero)
+        unknown = [np.full((n_frames, n_orders, n_bins), np.nan, np.float32) for _ in range(3)]
+        return cls(*nothing, *zero, *unknown)
 
     def __getitem__(self, frames: slice) -> RingStatistics:
         return RingStatistics(*(getattr(self, column.name)[frames] for column in fields(self)))
@@ -108,6 +115,7 @@ def block_statistics(
     operators: RingOperators,
     n_bins: int,
     min_effective_pixels: float,
+    symmetry: SymmetryOperators | None = None,
 ) -> RingStatistics:
     """Return the statistics of one block of frames, grouped by quantised origin; order and values do not depend on it.
 
@@ -125,13 +133,15 @@ def block_statistics(
         Number of radial bins.
     min_effective_pixels : float
         See :func:`ring_statistics`.
+    symmetry : SymmetryOperators, optional
+        Fits of the symmetry orders about the same origins.
 
     Returns
     -------
     RingStatistics
         In the order of ``frames``; missing where a frame is not usable.
     """
-    result = RingStatistics.missing(len(frames), n_bins)
+    result = RingStatistics.missing(len(frames), n_bins, len(symmetry.orders) if symmetry else 0)
     for key in sorted({(int(row), int(col)) for row, col in keys[usable]}):
         operator = operators.get(key)
         members = np.flatnonzero(usable & (keys == key).all(axis=1))
@@ -139,6 +149,11 @@ def block_statistics(
         result.mean[members], result.variance[members] = statistics
         result.n_effective[members] = operator.n_effective
         result.area[members] = operator.area
+        if symmetry is not None:
+            found = symmetries(frames, symmetry.get(key), symmetry.orders, symmetry.counts_per_electron, members)
+            result.symmetry_amplitude[members] = found.amplitude
+            result.symmetry_power[members] = found.power
+            result.symmetry_angle[members] = found.angle_deg
     return result
 
 

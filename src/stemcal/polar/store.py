@@ -2,7 +2,8 @@
 
 ``<id>_azimuthal_mean.hspy`` and ``<id>_azimuthal_var.hspy`` are HyperSpy Signal1D (scan_row, scan_col, q).
 ``<id>_polar.hdf5`` holds the same and what belongs to it: every array is (scan_row, scan_col, q) float32 with its
-``unit``; NaN = missing. float32 keeps 6e-8 of a value; all arithmetic before it is float64.
+``unit``, those of the symmetry orders (scan_row, scan_col, order, q); NaN = missing. float32 keeps 6e-8 of a value; all
+arithmetic before it is float64.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Layout:
         Canonical JSON of stage, revision, settings and source.
     counts_per_electron : float
         For the shot-noise corrected variance.
+    symmetry_orders : tuple of int
+        Orders that are measured.
     """
 
     scan_shape: tuple[int, int]
@@ -68,6 +71,7 @@ class Layout:
     scan_step_nm: float | None
     parameter: str
     counts_per_electron: float
+    symmetry_orders: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,14 +87,20 @@ class Layout:
 
 
 _Derive = Callable[[RingStatistics, float], NDArray[np.floating[Any]]]
+_Columns = Mapping[str, tuple[str, str, _Derive]]
 
-_ARRAYS: Mapping[str, tuple[str, str, _Derive]] = {
+_RINGS: _Columns = {
     "mean": ("counts", "azimuthal mean per pixel", lambda rows, _: rows.mean),
     "variance": ("counts^2", "unbiased variance around the ring", lambda rows, _: rows.variance),
     "excess_variance": ("counts^2", "variance less that of shot noise", excess_variance),
     "standard_error": ("counts", "standard error of the mean", lambda rows, _: standard_error(rows)),
     "n_effective": ("px", "effective number of valid pixels", lambda rows, _: rows.n_effective),
     "valid_area": ("px", "valid area of the ring; 0 = nothing measured", lambda rows, _: rows.area),
+}
+_ORDERS: _Columns = {
+    "symmetry_amplitude": ("1", "abs(F_n) / F_0 with counting noise", lambda rows, _: rows.symmetry_amplitude),
+    "symmetry_power": ("1", "abs(F_n)^2 / F_0^2 less counting noise", lambda rows, _: rows.symmetry_power),
+    "symmetry_angle": ("deg", "where the order is highest, from +col to +row", lambda rows, _: rows.symmetry_angle),
 }
 
 
@@ -125,9 +135,9 @@ def open_store(paths: PolarPaths, layout: Layout, origin_px: NDArray[np.float64]
 
         def store(first_row: int, rows: RingStatistics) -> None:
             n_rows = len(rows.mean) // layout.scan_shape[1]
-            for name, (_, _, derive) in _ARRAYS.items():
+            for name, (_, _, derive) in _columns(layout).items():
                 values = np.asarray(derive(rows, layout.counts_per_electron), np.float32)
-                values = values.reshape(n_rows, *layout.shape[1:])
+                values = values.reshape(n_rows, *arrays[name].shape[1:])
                 with named_errors(paths.full):
                     arrays[name][first_row : first_row + n_rows] = values
                 if name in signals:
@@ -138,7 +148,7 @@ def open_store(paths: PolarPaths, layout: Layout, origin_px: NDArray[np.float64]
 
 
 def _signal(path: Path, layout: Layout, name: str) -> AbstractContextManager[h5py.Dataset]:
-    metadata = {"stemcal": {"parameter": layout.parameter, "unit": _ARRAYS[name][0]}}
+    metadata = {"stemcal": {"parameter": layout.parameter, "unit": _RINGS[name][0]}}
     title = f"azimuthal {name}"
     return open_writer(path, layout.shape, np.dtype(np.float32), layout.axes, title=title, metadata=metadata)
 
@@ -153,10 +163,19 @@ def _create(file: h5py.File, layout: Layout, origin_px: NDArray[np.float64]) -> 
     origin = file.create_dataset("origin", data=origin_px.reshape(*layout.scan_shape, 2))
     origin.attrs["unit"] = "px"
     origin.attrs["description"] = "origin (row, col) that each position was measured about"
-    packed = {"chunks": (1, *layout.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
+    if layout.symmetry_orders:
+        orders = file.create_dataset("symmetry_orders", data=np.array(layout.symmetry_orders, np.int32))
+        orders.attrs["unit"] = "1"
+        orders.attrs["description"] = "n of the second last axis of symmetry_*"
     arrays = {}
-    for name, (unit, description, _) in _ARRAYS.items():
-        arrays[name] = file.create_dataset(name, layout.shape, np.float32, **packed)
+    for name, (unit, description, _) in _columns(layout).items():
+        shape = layout.shape if name in _RINGS else (*layout.scan_shape, len(layout.symmetry_orders), layout.n_bins)
+        packed = {"chunks": (1, *shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
+        arrays[name] = file.create_dataset(name, shape, np.float32, **packed)
         arrays[name].attrs["unit"] = unit
         arrays[name].attrs["description"] = description
     return arrays
+
+
+def _columns(layout: Layout) -> _Columns:
+    return {**_RINGS, **_ORDERS} if layout.symmetry_orders else _RINGS
