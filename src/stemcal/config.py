@@ -116,11 +116,15 @@ def _read_yaml(path: Path) -> dict[str, object]:
 
 
 def _merge(base: Mapping[str, object], top: Mapping[str, object]) -> dict[str, object]:
-    """Return ``base`` with the keys of ``top`` put over it, section by section."""
+    """Return ``base`` with the keys of ``top`` put over it, section by section.
+
+    A value within a section is replaced as a whole, even where it has keys itself: half of one standard with half of
+    another is neither.
+    """
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = below | value if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -13,8 +13,8 @@ from stemcal.gold.checks import judge
 from stemcal.gold.joint import alike, jackknife_covariance
 from stemcal.gold.measure import Optics, measure
 from stemcal.gold.pattern import single_pattern
-from stemcal.gold.settings import GoldSettings
-from stemcal.optics.rings import cubic_rings
+from stemcal.gold.settings import GOLD, GoldSettings
+from stemcal.optics.rings import GOLD_LATTICE_CONSTANT_ANGSTROM, cubic_rings
 from stemcal.phantoms.powder import Camera, PowderPhase
 
 SETTINGS = GoldSettings()
@@ -89,7 +89,7 @@ def test_friedel_mates_of_unequal_strength_do_not_pull_the_centre():
     azimuth = np.arctan2(rows - camera.centre_row_px, cols - camera.centre_col_px)
     radius = np.hypot(rows - camera.centre_row_px, cols - camera.centre_col_px)
     pattern = 2 * np.exp(-radius / 40) + 500 / (1 + np.exp(np.minimum((radius - 3) / 0.4, 50)))
-    for ring in cubic_rings(SETTINGS.lattice_constant_angstrom, "F", max_index_square=27):
+    for ring in cubic_rings(GOLD_LATTICE_CONSTANT_ANGSTROM, "F", max_index_square=27):
         profile = np.exp(-0.5 * ((radius - camera.radius_px(ring.q_per_angstrom)) / 1.5) ** 2)
         pattern += ring.multiplicity / 8 * profile * (1 + 0.33 * np.cos(azimuth - 0.5))
     attempt = measure(single_pattern(pattern), BLIND, SETTINGS)
@@ -99,7 +99,8 @@ def test_friedel_mates_of_unequal_strength_do_not_pull_the_centre():
 
 def test_wrong_lattice_constant_is_a_wrong_pixel_size():
     """The counter-test: 4.08 in place of 4.0782 shows, so the promise is not met by chance."""
-    found = calibration_of(gold_source(1), settings=GoldSettings(lattice_constant_angstrom=4.08))
+    typed = GOLD.model_copy(update={"lattice_constant_angstrom": 4.08})
+    found = calibration_of(gold_source(1), settings=GoldSettings(standard=typed))
     error = found.pixel_size.value / CAMERA.pixel_size_per_angstrom - 1
     assert error == pytest.approx(-4.4e-4, abs=1e-4)
     assert abs(error) > 3 * found.pixel_size.sigma / CAMERA.pixel_size_per_angstrom

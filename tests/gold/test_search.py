@@ -7,10 +7,10 @@ import pytest
 
 from stemcal.gold.centre import symmetric_centre
 from stemcal.gold.search import find_comb, sector_profiles
-from stemcal.optics.rings import cubic_rings
+from stemcal.optics.rings import cubic_powder_rings
 from stemcal.phantoms.powder import Camera, gold_phase, powder_frames
 
-RINGS = cubic_rings(4.0782, "F", max_index_square=44)
+RINGS = cubic_powder_rings(4.0782, "F", max_index_square=44)
 Q = np.array([ring.q_per_angstrom for ring in RINGS])
 
 

@@ -113,6 +113,7 @@ def gold_record(verdict: str = "pass", **changes: Any) -> GoldRecord:
         "voltage_kv": 200.0,
         "nominal_camera_length_m": 0.2,
         "detector_pixel_um": 55.0,
+        "standard": "gold",
         "acquired_at": "2026-05-12T10:00:00+00:00",
         "frame_shape": CAMERA.frame_shape,
         "result": None if verdict == "fail" else result,

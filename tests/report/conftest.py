@@ -224,6 +224,7 @@ class Builder:
             voltage_kv=200,
             nominal_camera_length_m=0.2,
             detector_pixel_um=55,
+            standard="gold",
             acquired_at=dataset.acquired_at,
             frame_shape=(515, 515),
             result=None if failed else result,

@@ -97,8 +97,9 @@ def _check_rings_in_view(case: Case) -> Iterator[Finding]:
     rings = case.calibration.rings
     seen = [ring for ring in rings if ring.coverage >= case.settings.min_ring_coverage]
     if 2 * len(seen) <= len(rings):
-        names = ", ".join(_name(ring.hkl) for ring in rings if ring not in seen)
-        message = f"{len(rings) - len(seen)} of {len(rings)} gold rings are off the detector ({names})"
+        names = ", ".join(ring.label for ring in rings if ring not in seen)
+        standard = case.settings.standard.name
+        message = f"{len(rings) - len(seen)} of {len(rings)} {standard} rings are off the detector ({names})"
         yield Finding(
             Flag(name="rings_off_detector", value=len(seen), limit=len(rings) // 2 + 1, message=message), "warn"
         )
@@ -144,7 +145,7 @@ def _check_residuals(case: Case) -> Iterator[Finding]:
     weights = [ring.amplitude.value * ring.radius_px for ring in used]
     rms = float(np.sqrt(np.average([(ring.residual_px or 0.0) ** 2 for ring in used], weights=weights)))
     if rms > _RESIDUAL_PX:
-        message = f"the rings lie {rms:.2f} px (rms) off where gold has them"
+        message = f"the rings lie {rms:.2f} px (rms) off where {case.settings.standard.name} has them"
         yield Finding(Flag(name="ring_residuals", value=rms, limit=_RESIDUAL_PX, message=message), "warn")
 
 
@@ -163,10 +164,6 @@ def _check_optics(case: Case) -> Iterator[Finding]:
     if case.optics.voltage_kv is None:
         message = "the voltage is unknown: no camera length, and no allowance for the flat detector"
         yield Finding(Flag(name="no_voltage", message=message), "warn")
-
-
-def _name(hkl: tuple[int, int, int]) -> str:
-    return "".join(map(str, hkl))
 
 
 _CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (

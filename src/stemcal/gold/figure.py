@@ -53,7 +53,7 @@ def draw_figure(path: Path, powder: Powder, attempt: Attempt, record: GoldRecord
         before = figure.add_subplot(upper[1])
         _draw_polar(before, figure.add_subplot(upper[2], sharey=before), powder, attempt.calibration)
         _write_numbers(figure.add_subplot(upper[3]), record, record.result)
-        _draw_profile(figure.add_subplot(lower[0]), powder, attempt.calibration)
+        _draw_profile(figure.add_subplot(lower[0]), powder, attempt.calibration, record.standard)
         _draw_residuals(figure.add_subplot(lower[1]), attempt.calibration)
 
 
@@ -93,7 +93,7 @@ def _draw_polar(before: Axes, after: Axes, powder: Powder, calibration: Calibrat
         ax.set_xlabel("azimuth (deg)")
         for ring in shown:
             ax.axhline(ring.radius_px, color=_RING_COLOUR, linewidth=0.5, linestyle=(0, (4, 4)))
-    before.set_yticks([ring.radius_px for ring in shown], [_name(ring.hkl) for ring in shown])
+    before.set_yticks([ring.radius_px for ring in shown], [ring.label for ring in shown])
     after.tick_params(labelleft=False)
 
 
@@ -131,7 +131,7 @@ def _radial_profile(powder: Powder, geometry: Array, values: NDArray[np.float64]
         return np.arange(number.size) / 2, np.bincount(bins, values[chosen]) / number
 
 
-def _draw_profile(ax: Axes, powder: Powder, calibration: Calibration) -> None:
+def _draw_profile(ax: Axes, powder: Powder, calibration: Calibration, standard: str) -> None:
     fitted = calibration.fitted
     pixel = calibration.pixel_size.value
     model = fitted.model_image((powder.usable.shape[0], powder.usable.shape[1]))
@@ -143,7 +143,7 @@ def _draw_profile(ax: Axes, powder: Powder, calibration: Calibration) -> None:
     ax.set_yscale("log")
     ax.set_xlabel("q (1/angstrom)")
     ax.set_ylabel("counts per pixel and frame")
-    ax.set_title("Radial profile with gold's rings")
+    ax.set_title(f"Radial profile with the rings of {standard}")
     top = ax.get_ylim()[1]
     ax.set_ylim(top=top * 2.2)
     last = -np.inf
@@ -154,7 +154,7 @@ def _draw_profile(ax: Axes, powder: Powder, calibration: Calibration) -> None:
         ax.axvline(q, color=LIGHT.muted, linewidth=0.5, linestyle=(0, (2, 2)), zorder=0)
         level = 0.98 if q - last > 0.045 else 0.90
         last = q if level == 0.98 else last
-        ax.text(q, level, _name(ring.hkl), transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=6)
+        ax.text(q, level, ring.label, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=6)
     ax.legend(loc="lower left")
 
 
@@ -167,7 +167,7 @@ def _draw_residuals(ax: Axes, calibration: Calibration) -> None:
     ax.plot(places, residuals, "o", color=SERIES[0])
     reach = max(0.05, 1.3 * max(abs(value) for value in residuals))
     ax.set_ylim(-reach, reach)
-    ax.set_xticks(places, [_name(ring.hkl) for ring in used], rotation=90)
+    ax.set_xticks(places, [ring.label for ring in used], rotation=90)
     ax.set_ylabel("ring - fit (px)")
     ax.set_title("Residual per ring")
 
@@ -240,7 +240,3 @@ def _draw_failure(figure: Figure, powder: Powder, attempt: Attempt, record: Gold
     words.set_title("No calibration", color=LIGHT.bad)
     text = "\n\n".join(flag.message for flag in record.quality.flags)
     words.text(0, 0.95, literal(text), va="top", wrap=True, transform=words.transAxes, color=LIGHT.text)
-
-
-def _name(hkl: tuple[int, int, int]) -> str:
-    return "".join(map(str, hkl))

@@ -11,7 +11,7 @@ from stemcal.gold.fit import JointFit, Sample, amplitude_noise, fit, neighbour_s
 from stemcal.gold.model import COL, LOG_SCALE, N_GEOMETRY, ROW, Annulus, Array, make_annulus, round_radius
 from stemcal.gold.pattern import Powder, Sums
 from stemcal.gold.search import Comb
-from stemcal.optics.rings import CubicRing
+from stemcal.optics.rings import PowderRing
 
 _INNER = 0.85
 """The fit begins at this part of the first ring's radius: far enough in to see the background on its inner side."""
@@ -33,7 +33,7 @@ class Rings:
 
     Attributes
     ----------
-    rings : tuple of CubicRing
+    rings : tuple of PowderRing
         Rings of the model.
     q : numpy.ndarray
         (n_rings,) where a flat detector sees them, 1/angstrom.
@@ -55,7 +55,7 @@ class Rings:
         Reduced, with and without rings.
     """
 
-    rings: tuple[CubicRing, ...]
+    rings: tuple[PowderRing, ...]
     q: Array
     annulus: Annulus
     root_weight: Array
@@ -85,7 +85,7 @@ def start_geometry(comb: Comb, centre: tuple[float, float], ring_width_px: float
     return np.array([*centre, *comb.strain, np.log(comb.scale), *widths])
 
 
-def fit_rings(powder: Powder, rings: tuple[CubicRing, ...], q: Array, start: Array) -> Rings | None:
+def fit_rings(powder: Powder, rings: tuple[PowderRing, ...], q: Array, start: Array) -> Rings | None:
     """Fit all rings jointly, then once more without each tile.
 
     The weights are those of Poisson counts with the fitted model as the variance: the data's own noise is not in

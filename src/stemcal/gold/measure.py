@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,14 +12,11 @@ from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_coverage
 from stemcal.gold.pattern import Powder
 from stemcal.gold.search import Search, find_comb, sector_profiles
 from stemcal.gold.settings import GoldSettings
+from stemcal.gold.standard import PowderStandard, powder_standard
 from stemcal.optics.disk import BrightDisk
 from stemcal.optics.ellipse import ratio_and_angle
-from stemcal.optics.rings import cubic_rings
 from stemcal.optics.wavelength import projected_q, wavelength_angstrom
 
-_SEARCH_RINGS = 44
-_FIT_RINGS = 27
-"""Largest h^2 + k^2 + l^2 of the comb, and of the fit (511): further out the rings are weak and close together."""
 _INNER_PX = 8.0
 _SMALLEST_WIDTH_PX = 1.2
 _WIDTHS_PX = (1.3, 2.0)
@@ -28,8 +25,9 @@ _UNKNOWN_ANGLE_DEG = 180 / np.sqrt(12)
 """Standard deviation of an angle that may be anything in half a turn."""
 _LARGEST_DRIFT = 0.05
 _SIGNIFICANT = 4.0
-_ALWAYS_STRONG = ((1, 1, 1), (2, 0, 0), (2, 2, 0), (3, 1, 1))
-"""Silicon and germanium have gold's comb but for 200."""
+_RINGS_OFF_PX = 0.3
+_FOREIGN = 0.25
+"""A ring that the standard does not have may reach this part of those it has: double diffraction leaves a trace."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,8 @@ class Ellipse:
 class RingResult:
     """One ring of the model as it was seen."""
 
-    hkl: tuple[int, int, int]
+    label: str
+    hkl: tuple[int, int, int] | None
     q_per_angstrom: float
     radius_px: float
     amplitude: Measured
@@ -87,7 +86,7 @@ class RingResult:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the gold says of the camera; ``centre`` is (row, col) on the detector in the middle of the scan."""
+    """What the standard says of the camera; ``centre`` is (row, col) on the detector in the middle of the scan."""
 
     fitted: Rings
     search: Search
@@ -143,11 +142,11 @@ def measure(powder: Powder, optics: Optics, settings: GoldSettings) -> Attempt:
     # a grain's spot is an image of the disk, and the standard deviation of a disk along one axis is half its radius
     width = float(np.hypot(_SMALLEST_WIDTH_PX, disk_radius / 2))
     inner = max(_INNER_PX, 1.5 * disk_radius + 4)
-    search_rings = cubic_rings(settings.lattice_constant_angstrom, "F", max_index_square=_SEARCH_RINGS)
+    standard = powder_standard(settings.standard)
     search = find_comb(
         sector_profiles(mean, usable, centre, inner),
-        search_rings,
-        _on_detector([ring.q_per_angstrom for ring in search_rings], optics),
+        standard.comb,
+        _on_detector([ring.q_per_angstrom for ring in standard.comb], optics),
         tuple(sorted({*_WIDTHS_PX, width})),
         scale_range(optics, settings),
         settings.largest_strain,
@@ -155,14 +154,13 @@ def measure(powder: Powder, optics: Optics, settings: GoldSettings) -> Attempt:
     refusal = _judge_search(search, optics, settings)
     if search is None or refusal is not None:
         return Attempt(centre, search, None, refusal)
-    rings = cubic_rings(settings.lattice_constant_angstrom, "F", max_index_square=_FIT_RINGS)
-    q = _on_detector([ring.q_per_angstrom for ring in rings], optics)
-    fitted = fit_rings(powder, rings, q, start_geometry(search.best, centre, width))
+    q = _on_detector([ring.q_per_angstrom for ring in standard.fitted], optics)
+    fitted = _fit(powder, standard, q, start_geometry(search.best, centre, width))
     refusal = _judge_fit(fitted, search)
     if fitted is None or refusal is not None:
         return Attempt(centre, search, None, refusal)
     calibration = _calibration(powder, fitted, search, settings)
-    refusal = _judge_rings(calibration, settings)
+    refusal = _judge_rings(calibration, standard, settings)
     return Attempt(centre, search, None if refusal else calibration, refusal)
 
 
@@ -171,12 +169,13 @@ def _on_detector(q: list[float], optics: Optics) -> Array:
 
 
 def _judge_search(search: Search | None, optics: Optics, settings: GoldSettings) -> Refusal | None:
+    name = settings.standard.name
     if search is None:
-        return Refusal("no_range", f"the detector cannot hold three gold rings {_where(optics, settings)}")
+        return Refusal("no_range", f"the detector cannot hold three {name} rings {_where(optics, settings)}")
     best, other = search.best, search.runner_up
     if best.score < settings.min_score:
         message = (
-            f"no gold rings {_where(optics, settings)}: the best comb of rings scores {best.score:.2f}, "
+            f"no {name} rings {_where(optics, settings)}: the best comb of rings scores {best.score:.2f}, "
             f"below {settings.min_score:.2f}"
         )
         return Refusal("no_rings", message, best.score, settings.min_score)
@@ -199,6 +198,26 @@ def _where(optics: Optics, settings: GoldSettings) -> str:
     return f"at effective camera lengths of {low:.3g} to {high:.3g} m"
 
 
+def _fit(powder: Powder, standard: PowderStandard, q: Array, start: Array) -> Rings | None:
+    """Fit all rings at once; where they end up off their places, once more with the inner ones to start with.
+
+    The strain of the comb is known to some hundredths. Far out, where rings are close together, that is enough for a
+    fit to settle on their neighbours; further in it is not.
+    """
+    fitted = fit_rings(powder, standard.fitted, q, start)
+    if fitted is None or not _lies_off(fitted):
+        return fitted
+    n = standard.n_inner
+    inner = fit_rings(replace(powder, tiles=(), tile_drift=()), standard.fitted[:n], q[:n], start)
+    again = None if inner is None else fit_rings(powder, standard.fitted, q, inner.geometry)
+    return again if again is not None and again.chi_square < fitted.chi_square else fitted
+
+
+def _lies_off(fitted: Rings) -> bool:
+    seen = fitted.best.amplitudes > _SIGNIFICANT * fitted.amplitude_noise
+    return bool(np.any(np.abs(fitted.offsets_px[seen]) > _RINGS_OFF_PX))
+
+
 def _judge_fit(fitted: Rings | None, search: Search) -> Refusal | None:
     if fitted is None:
         return Refusal("few_pixels", "too few valid pixels lie on the rings to fit them")
@@ -209,19 +228,35 @@ def _judge_fit(fitted: Rings | None, search: Search) -> Refusal | None:
     return None
 
 
-def _judge_rings(calibration: Calibration, settings: GoldSettings) -> Refusal | None:
-    used = [ring for ring in calibration.rings if ring.used]
+def _judge_rings(calibration: Calibration, standard: PowderStandard, settings: GoldSettings) -> Refusal | None:
+    used = [ring for ring in calibration.rings if ring.used and ring.label not in standard.must_be_absent]
     if len(used) < settings.min_rings:
-        names = ", ".join("".join(map(str, ring.hkl)) for ring in used) or "none"
-        message = f"{len(used)} gold rings are usable ({names}), {settings.min_rings} are needed"
+        names = ", ".join(ring.label for ring in used) or "none"
+        message = f"{len(used)} {standard.name} rings are usable ({names}), {settings.min_rings} are needed"
         return Refusal("few_rings", message, len(used), settings.min_rings)
-    strong = [ring for ring in calibration.rings if ring.hkl in _ALWAYS_STRONG]
+    strong = [ring for ring in calibration.rings if ring.label in standard.must_be_seen]
     missing = [ring for ring in strong if ring.coverage >= settings.min_ring_coverage and not ring.used]
     if missing:
-        names = ", ".join("".join(map(str, ring.hkl)) for ring in missing)
-        message = f"the pattern has rings, but not gold's {names}, which cannot be missing: it is another material"
-        return Refusal("not_gold", message, names)
-    return None
+        names = ", ".join(ring.label for ring in missing)
+        message = (
+            f"the pattern has rings, but not {standard.name}'s {names}, which cannot be missing: it is another material"
+        )
+        return Refusal("other_material", message, names)
+    return _judge_foreign(calibration, standard)
+
+
+def _judge_foreign(calibration: Calibration, standard: PowderStandard) -> Refusal | None:
+    """Refuse a pattern with rings that the standard cannot have: gold has silicon's rings, and more."""
+    known = [ring for ring in calibration.rings if ring.used and ring.label not in standard.must_be_absent]
+    limit = _FOREIGN * float(np.median([ring.amplitude.value for ring in known]))
+    absent = [ring for ring in calibration.rings if ring.used and ring.label in standard.must_be_absent]
+    foreign = [ring for ring in absent if ring.amplitude.value > limit]
+    if not foreign:
+        return None
+    names = ", ".join(ring.label for ring in foreign)
+    name = standard.name
+    message = f"the pattern has {name}'s rings, but also {names}, which {name} lacks: it is another material"
+    return Refusal("other_material", message, names)
 
 
 def _calibration(powder: Powder, fitted: Rings, search: Search, settings: GoldSettings) -> Calibration:
@@ -270,7 +305,9 @@ def _ring_results(powder: Powder, fitted: Rings, settings: GoldSettings) -> tupl
         residual = float(fitted.offsets_px[k]) if used and np.isfinite(fitted.offsets_px[k]) else None
         radius = float(fitted.q[k]) * scale
         results.append(
-            RingResult(ring.hkl, ring.q_per_angstrom, radius, Measured(amplitude, sigma), residual, coverage, used)
+            RingResult(
+                ring.label, ring.hkl, ring.q_per_angstrom, radius, Measured(amplitude, sigma), residual, coverage, used
+            )
         )
     return tuple(results)
 

@@ -16,6 +16,7 @@ from stemcal.gold.measure import Attempt, Calibration, Measured, Optics, measure
 from stemcal.gold.model import LOG_WIDTH
 from stemcal.gold.pattern import Powder, accumulate, single_pattern
 from stemcal.gold.settings import GoldSettings
+from stemcal.gold.standard import powder_standard
 from stemcal.optics.disk import BrightDisk
 from stemcal.optics.ellipse import correction_matrix, to_py4dstem
 from stemcal.records.atomic import write_record
@@ -23,8 +24,7 @@ from stemcal.records.base import InputFile, Quality, Quantity
 from stemcal.records.gold import Centre, Ellipse, GoldRecord, GoldResult, PixelSize, Ring, ScaleSearch
 from stemcal.records.provenance import provenance, relative_to_record, small_input
 
-METHOD = "joint fit of all gold rings: centre, strain, scale; free amplitude and background in 24 sectors of azimuth"
-_EPSIC_RING = (2, 2, 0)
+METHOD = "joint fit of all rings: centre, strain, scale; free amplitude and background in 24 sectors of azimuth"
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,19 @@ def _record(
         voltage_kv=optics.voltage_kv,
         nominal_camera_length_m=optics.nominal_camera_length_m,
         detector_pixel_um=settings.detector_pixel_um,
+        standard=settings.standard.name,
         acquired_at=read.acquired_at,
         frame_shape=(n_row, n_col),
         result=result,
         reciprocal_space_pix=None if result is None else result.pixel_size.minor_axis.value,
-        p_ellipse=None if calibration is None else _p_ellipse(calibration),
+        p_ellipse=None if calibration is None else _p_ellipse(calibration, settings),
         epsic_nominal_camera_length=None if result is None else optics.nominal_camera_length_m,
     )
 
 
-def _p_ellipse(calibration: Calibration) -> tuple[float, float, float, float, float]:
-    radius = next(ring.radius_px for ring in calibration.rings if ring.hkl == _EPSIC_RING)
+def _p_ellipse(calibration: Calibration, settings: GoldSettings) -> tuple[float, float, float, float, float]:
+    notebook_ring = powder_standard(settings.standard).notebook_ring
+    radius = next(ring.radius_px for ring in calibration.rings if ring.label == notebook_ring)
     row, col = calibration.centre
     return to_py4dstem((row.value, col.value), *calibration.ellipse.strain, radius)
 
@@ -176,6 +178,7 @@ def _result(powder: Powder, optics: Optics, settings: GoldSettings, calibration:
         centre=Centre(row=_quantity(calibration.centre[0], "px"), col=_quantity(calibration.centre[1], "px")),
         rings=tuple(
             Ring(
+                label=ring.label,
                 hkl=ring.hkl,
                 q=ring.q_per_angstrom,
                 radius_px=ring.radius_px,

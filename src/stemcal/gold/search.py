@@ -22,7 +22,7 @@ from scipy.interpolate import BSpline
 from scipy.optimize import nnls
 
 from stemcal.optics.ellipse import correction_matrix
-from stemcal.optics.rings import CubicRing
+from stemcal.optics.rings import PowderRing
 
 Array = NDArray[np.float64]
 
@@ -35,8 +35,6 @@ _SAME_COMB = 0.04
 """Scales closer than this (ln) are one comb: the joint fit converges to the same place from either."""
 _THIRD_RING = 2
 _CANDIDATES = 8
-_FADE = 1.3
-"""1/angstrom; the contrast of a ring falls with its scattering factor, and the comb leaves the dark outside alone."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def sector_profiles(
 
 def find_comb(
     profiles: SectorProfiles,
-    rings: tuple[CubicRing, ...],
+    rings: tuple[PowderRing, ...],
     detector_q: Array,
     ring_widths_px: tuple[float, ...],
     scale_range: tuple[float, float],
@@ -116,8 +114,8 @@ def find_comb(
     ----------
     profiles : SectorProfiles
         The pattern.
-    rings : tuple of CubicRing
-        Their multiplicities set the height of the teeth.
+    rings : tuple of PowderRing
+        Their visibilities are the heights of the teeth.
     detector_q : numpy.ndarray
         (n_rings,) q at which a flat detector sees them, 1/angstrom.
     ring_widths_px : tuple of float
@@ -182,12 +180,11 @@ def _tooth(log_radius: Array, ring_px: Array, width_px: float) -> Array:
     return np.asarray(np.exp(-0.5 * ((np.exp(log_radius)[:, None] - ring_px) / width_px) ** 2))
 
 
-def _teeth(log_radius: Array, rings: tuple[CubicRing, ...], ring_px: Array, width_px: float) -> Array:
+def _teeth(log_radius: Array, rings: tuple[PowderRing, ...], ring_px: Array, width_px: float) -> Array:
     """Return the combs (n, n_scales) with teeth of the heights to be expected; ``ring_px`` is (n_scales, n_rings)."""
     teeth = np.zeros((log_radius.size, len(ring_px)))
     for ring, radii in zip(rings, ring_px.T, strict=True):
-        q = ring.q_per_angstrom
-        teeth += np.sqrt(ring.multiplicity) / q * np.exp(-((q / _FADE) ** 2)) * _tooth(log_radius, radii, width_px)
+        teeth += ring.visibility * _tooth(log_radius, radii, width_px)
     return teeth
 
 

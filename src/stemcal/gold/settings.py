@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from stemcal.gold.standard import CubicStandard, TabulatedStandard
 from stemcal.optics.rings import GOLD_LATTICE_CONSTANT_ANGSTROM
 from stemcal.records.base import Settings
+
+GOLD = CubicStandard(kind="cubic", name="gold", lattice_constant_angstrom=GOLD_LATTICE_CONSTANT_ANGSTROM, centring="F")
 
 
 class GoldSettings(Settings):
     """What the standard is, where to look for its rings, and what is required of them."""
 
-    lattice_constant_angstrom: float = Field(
-        default=GOLD_LATTICE_CONSTANT_ANGSTROM,
-        gt=0,
-        description="Au at 293 K; the 4.08 that is often typed makes every pixel size 4.4e-4 too small",
+    standard: Annotated[CubicStandard | TabulatedStandard, Field(discriminator="kind")] = Field(
+        default=GOLD,
+        description="the powder, cubic or as a table of rings (docs/gold.md); replaced as a whole. 4.0782 is Au at "
+        "293 K; the 4.08 that is often typed makes every pixel size 4.4e-4 too small",
     )
     detector_pixel_um: float = Field(
         default=55.0, gt=0, description="Medipix3 and Merlin; turns the pixel size into a camera length"

@@ -1,4 +1,4 @@
-"""Where cubic crystals put their powder rings, and the exact profile of a blurred one."""
+"""Where crystals put their powder rings and how strong they are, and the exact profile of a blurred one."""
 
 from __future__ import annotations
 
@@ -26,6 +26,31 @@ class CubicRing(NamedTuple):
     q_per_angstrom: float
     multiplicity: int
 
+
+class PowderRing(NamedTuple):
+    """One ring of a powder standard.
+
+    ``hkl`` is None where a table does not say it. ``intensity`` is the relative number of electrons in the whole
+    ring; 0 is a ring that the standard does not have where a similar crystal has one.
+    """
+
+    label: str
+    hkl: tuple[int, int, int] | None
+    q_per_angstrom: float
+    intensity: float
+
+    @property
+    def visibility(self) -> float:
+        """Relative height over the background that the ring is expected to have in the logarithm of a pattern.
+
+        The root tames the one strong ring of a texture, and 1/q is the length that the electrons are spread over.
+        """
+        return math.sqrt(self.intensity) / self.q_per_angstrom
+
+
+_FADE_PER_ANGSTROM = 1.3
+"""Stands for the fall of the scattering factors and for what the background takes of the contrast."""
+_DIAMOND = "diamond"
 
 _ALLOWED: Mapping[str, Callable[[int, int, int], bool]] = MappingProxyType(
     {
@@ -78,6 +103,48 @@ def cubic_rings(
 def _family_size(h: int, k: int, l: int) -> int:  # noqa: E741
     signs: int = 2 ** sum(index != 0 for index in (h, k, l))
     return signs * len(set(itertools.permutations((h, k, l))))
+
+
+def cubic_powder_rings(
+    lattice_constant_angstrom: float, centring: str, *, max_index_square: int
+) -> tuple[PowderRing, ...]:
+    """Return the rings of a cubic standard of one kind of atom with the intensities to be expected.
+
+    Multiplicity times the structure factor's square times exp(-2 (q / 1.3)^2). "diamond" is face-centred with a second
+    atom at a quarter of the diagonal: |F|^2 is halved for odd indices, and nothing is left where h + k + l = 4 n + 2;
+    those rings are listed with intensity 0, because gold has them.
+
+    Parameters
+    ----------
+    lattice_constant_angstrom, max_index_square
+        See :func:`cubic_rings`.
+    centring : {"P", "I", "F", "diamond"}
+        Lattice.
+    """
+    lattice = "F" if centring == _DIAMOND else centring
+    return tuple(
+        PowderRing(
+            ring_label(hkl),
+            hkl,
+            q,
+            multiplicity * _structure(hkl, centring) * math.exp(-2 * (q / _FADE_PER_ANGSTROM) ** 2),
+        )
+        for hkl, q, multiplicity in cubic_rings(lattice_constant_angstrom, lattice, max_index_square=max_index_square)
+    )
+
+
+def ring_label(hkl: tuple[int, int, int]) -> str:
+    """Return Miller indices in a word, with spaces where they would run into each other."""
+    return ("" if all(0 <= index < 10 for index in hkl) else " ").join(map(str, hkl))
+
+
+def _structure(hkl: tuple[int, int, int], centring: str) -> float:
+    """Return |F|^2 of an allowed reflection over that of the lattice."""
+    if centring != _DIAMOND:
+        return 1.0
+    if hkl[0] % 2 == 1:
+        return 0.5
+    return 1.0 if sum(hkl) % 4 == 0 else 0.0
 
 
 def blurred_ring(radius: ArrayLike, ring_radius: ArrayLike, sigma: ArrayLike) -> NDArray[np.float64]:

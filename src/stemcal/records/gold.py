@@ -43,7 +43,8 @@ class Centre(Record):
 class Ring(Record):
     """One powder ring: where it should be, how well it was seen, and whether the fit used it."""
 
-    hkl: tuple[int, int, int]
+    label: str
+    hkl: tuple[int, int, int] | None
     q: float = Field(description="1/angstrom")
     radius_px: float
     amplitude: Quantity | None
@@ -62,7 +63,7 @@ class ScaleSearch(Record):
 
 
 class GoldResult(Record):
-    """What the gold says of the camera."""
+    """What the gold, or another standard, says of the camera."""
 
     ellipse: Ellipse
     pixel_size: PixelSize
@@ -84,14 +85,15 @@ class GoldResult(Record):
 class GoldRecord(Measurement):
     """The record of a gold calibration; the last three keys are those that ePSIC's notebooks read.
 
-    ``p_ellipse`` is [x0, y0, a, b, theta] with py4DSTEM's x = row, in px and rad, of the 220 ring;
-    ``reciprocal_space_pix(1/A)`` is in the minor-axis convention.
+    ``p_ellipse`` is [x0, y0, a, b, theta] with py4DSTEM's x = row, in px and rad, of the 220 ring (of the most visible
+    ring where the standard is a table); ``reciprocal_space_pix(1/A)`` is in the minor-axis convention.
     """
 
     schema_id: Literal["stemcal/gold/1"] = Field(default="stemcal/gold/1", alias="schema")
     voltage_kv: float | None
     nominal_camera_length_m: float | None
     detector_pixel_um: float
+    standard: str
     acquired_at: str | None
     frame_shape: tuple[int, int] | None
     result: GoldResult | None
