@@ -128,7 +128,7 @@ STAGES: Mapping[str, Stage] = {
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
     "polar": Stage(2, ("calibration",), ("raw",), _streaming(2, 200), 20.0),
-    "nmf": Stage(1, (), ("members",), _fixed(3000), 1e9),
+    "nmf": Stage(2, (), ("members",), _fixed(3000), 1e9),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
 }
 

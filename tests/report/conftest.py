@@ -359,7 +359,7 @@ def build(folder: Path) -> Builder:
     run_nmf(
         [prefix for prefix, _ in mixtures],
         session.processing / "nmf" / "200kV_200mm_515x515",
-        settings=NmfSettings(max_components=4),
+        settings=NmfSettings(max_components=4, n_resamplings=2),
         source={},
         progress=lambda *_: None,
     )

@@ -182,6 +182,11 @@ def profile_variances(wildcards):
     return [f"{name}_azimuthal_var.hspy" for name in members(wildcards)]
 
 
+def profile_statistics(wildcards):
+    """How many pixels stand behind the profiles that are factorised together."""
+    return [f"{name}_polar.hdf5" for name in members(wildcards)]
+
+
 def all_records(wildcards):
     """Everything that the session page shows."""
     per_dataset = [

@@ -3,6 +3,7 @@ rule nmf:
         records=profile_records,
         means=profile_means,
         variances=profile_variances,
+        statistics=profile_statistics,
     output:
         factors="nmf/{group}/nmf.hdf5",
         record="nmf/{group}/nmf.json",

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stemcal.nmf.factorise import Factorisation, Step, choose_number, factorise, ordered, scan_numbers, stability
-from stemcal.nmf.members import LeftOut, Member
-from stemcal.nmf.profiles import Census, FloatArray, Grid
+from stemcal.nmf.estimate import Sample, estimate
+from stemcal.nmf.factorise import Factorisation, FloatArray, ordered
+from stemcal.nmf.files import full_path
+from stemcal.nmf.members import LeftOut
+from stemcal.nmf.number import Trial, choose_number, gain, try_numbers
+from stemcal.nmf.passes import Survey
+from stemcal.nmf.profiles import Grid
+from stemcal.nmf.resample import resampled_cosines
 from stemcal.nmf.settings import NmfSettings
 from stemcal.records.base import Flag
-from stemcal.records.nmf import NmfMember, NmfResult, RankScan
+from stemcal.records.nmf import ComponentStability, NmfMember, NmfResult, RankScan
 from stemcal.records.provenance import relative_to_record
 
 PROFILES_PER_COMPONENT = 10
@@ -23,35 +28,8 @@ PROFILES_PER_COMPONENT = 10
 BINS_PER_COMPONENT = 4
 """Likewise for the radial bins."""
 
-NUMBERS_BEYOND = 3
-"""The scan of numbers goes this far beyond the chosen one, so that the plateau is seen; the rest would cost most."""
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A member whose profiles have been looked through.
-
-    Attributes
-    ----------
-    member : Member
-        The data set.
-    dose : float
-        Its mean counts per frame, direct beam included.
-    census : Census
-        Sums over its profiles.
-    complete : ndarray of bool
-        (n_positions,) which positions have every bin that is factorised; empty before the bins are chosen.
-    """
-
-    member: Member
-    dose: float
-    census: Census
-    complete: NDArray[np.bool_]
-
-    @property
-    def lit(self) -> bool:
-        """Whether any electron arrived."""
-        return self.dose > 0
+STABLE_QUANTILE = 0.1
+"""A component has to come back in nine of ten resamplings."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +39,25 @@ class Chosen:
     Attributes
     ----------
     components : ndarray
-        (n_components, n_bins), each of sum 1, weights taken off.
-    share, stability : ndarray
+        (n_components, n_bins), each of sum 1, without weights.
+    share : ndarray
         (n_components,).
-    steps : tuple of Step
+    cosines : ndarray
+        (n_resamplings, n_components).
+    trials : tuple of Trial
         The scan of numbers.
-    fits : tuple of Factorisation
-        The fits of the scan.
-    n_components_possible : int
-        The most that the data allow.
+    fit : Factorisation
+        Where ``components`` come from.
+    explained : float
+        Part of the weighted variance about the mean profile.
     """
 
     components: FloatArray
     share: FloatArray
-    stability: FloatArray
-    steps: tuple[Step, ...]
-    fits: tuple[Factorisation, ...]
-    n_components_possible: int
+    cosines: FloatArray
+    trials: tuple[Trial, ...]
+    fit: Factorisation
+    explained: float
 
     @property
     def n_components(self) -> int:
@@ -104,38 +84,32 @@ def too_little(n_profiles: int, n_bins: int, left_out: Sequence[LeftOut]) -> Fla
     )
 
 
-def decide(sample: FloatArray, grid: Grid, settings: NmfSettings) -> Chosen:
-    """Fit every number of components to ``sample`` (n_profiles, n_bins, weighted) and return the chosen one."""
-    possible = most_components(*sample.shape)
+def decide(sample: Sample, settings: NmfSettings) -> Chosen:
+    """Return the components of ``sample``, as many as asked for or as predict best, and how stable they are."""
+    possible = most_components(*sample.values.shape)
     highest = min(max(settings.max_components, settings.n_components or 1), possible)
-    fits, steps = _scan(sample, highest, settings)
-    number = min(settings.n_components or choose_number(steps, settings), highest)
-    components, share = ordered(fits[number - 1], grid.weight)
-    steady = stability(sample, components * grid.weight, settings) if len(sample) >= 2 * number else np.zeros(number)
-    return Chosen(components, share, steady, steps, fits, possible)
+    trials = try_numbers(sample, highest, settings)
+    number = min(settings.n_components or choose_number(trials, settings), highest)
+    fit = estimate(sample, number, settings)
+    components, share = ordered(fit.components, fit.loadings)
+    cosines = resampled_cosines(sample, components, settings)
+    return Chosen(components, share, cosines, trials, fit, _explained(sample, fit))
 
 
-def _scan(
-    sample: FloatArray, highest: int, settings: NmfSettings
-) -> tuple[tuple[Factorisation, ...], tuple[Step, ...]]:
-    """Fit one component, two, ... up to ``highest``, or until some in a row were not worth having."""
-    fits: list[Factorisation] = []
-    steps: tuple[Step, ...] = ()
-    for number in range(1, highest + 1):
-        fits.append(factorise(sample, number, settings))
-        steps = scan_numbers(sample, fits)
-        needless = number - choose_number(steps, settings)
-        if needless >= NUMBERS_BEYOND and number >= (settings.n_components or 1):
-            break
-    return tuple(fits), steps
+def _explained(sample: Sample, fit: Factorisation) -> float:
+    matrix = sample.weighted
+    total = float(np.square(matrix - matrix.mean(axis=0)).sum())
+    left = float(np.square(matrix - fit.loadings @ (fit.components * sample.weight)).sum())
+    return 1 - left / total if total > 0 else 1.0
 
 
 def result_of(chosen: Chosen, surveys: Sequence[Survey], grid: Grid, n_sample: int, settings: NmfSettings) -> NmfResult:
     """Return the numbers of the record."""
     return NmfResult(
         quantity=settings.quantity,
+        loss=settings.chosen_loss,
         n_components=chosen.n_components,
-        chosen_by="gain rule" if settings.n_components is None else "user",
+        chosen_by="bi-cross-validation" if settings.n_components is None else "user",
         n_profiles=sum(int(one.complete.sum()) for one in surveys),
         n_profiles_in_fit=n_sample,
         n_positions_left_out=sum(int((~one.complete).sum()) for one in surveys),
@@ -143,44 +117,64 @@ def result_of(chosen: Chosen, surveys: Sequence[Survey], grid: Grid, n_sample: i
         q_max_per_angstrom=float(grid.q_per_angstrom[-1]),
         n_radial_bins=len(grid.q_per_angstrom),
         n_radial_bins_left_out=grid.n_left_out,
-        explained_variance=chosen.steps[chosen.n_components - 1].explained_variance,
-        rank_scan=tuple(_rank(step, fit) for step, fit in zip(chosen.steps, chosen.fits, strict=True)),
+        explained_variance=chosen.explained,
+        n_iterations=chosen.fit.n_iterations,
+        rank_scan=(_rank(chosen.trials[0]), *(_rank(*pair) for pair in pairwise(chosen.trials))),
         component_share=tuple(float(value) for value in chosen.share),
         component_peak_per_angstrom=tuple(
             float(grid.q_per_angstrom[index]) for index in chosen.components.argmax(axis=1)
         ),
-        component_stability=tuple(float(value) for value in chosen.stability),
+        component_stability=tuple(_stability(column, settings) for column in chosen.cosines.T),
     )
 
 
-def _rank(step: Step, fit: Factorisation) -> RankScan:
-    return RankScan(
-        n_components=step.n_components,
-        explained_variance=step.explained_variance,
-        reconstruction_error=float(np.sqrt(fit.residual)),
-        gain=step.gain,
-        noise_gain=step.noise_gain,
-        n_iterations=fit.n_iterations,
+def _rank(before: Trial, trial: Trial | None = None) -> RankScan:
+    if trial is None:
+        return RankScan(n_components=before.n_components, prediction_error=before.error)
+    removed, sigma = gain(before, trial)
+    return RankScan(n_components=trial.n_components, prediction_error=trial.error, gain=removed, gain_sigma=sigma)
+
+
+def _stability(cosines: FloatArray, settings: NmfSettings) -> ComponentStability:
+    lower = float(np.quantile(cosines, STABLE_QUANTILE, method="lower"))
+    return ComponentStability(
+        n_resamplings=len(cosines),
+        mean=float(cosines.mean()),
+        lowest=float(cosines.min()),
+        tenth=lower,
+        stable=lower >= settings.min_stability,
     )
 
 
-def flags_of(chosen: Chosen, left_out: Sequence[LeftOut], settings: NmfSettings) -> tuple[Flag, ...]:
+def flags_of(
+    chosen: Chosen,
+    result: NmfResult,
+    surveys: Sequence[Survey],
+    left_out: Sequence[LeftOut],
+    settings: NmfSettings,
+) -> tuple[Flag, ...]:
     """Return everything a reader of the factorisation should know."""
     flags = [
         Flag(name="left_out", value=one.dataset, message=f"{one.dataset} was left out: {one.reason}")
         for one in left_out
     ]
+    flags += [_assumed(one) for one in surveys if not full_path(one.member.prefix).is_file()]
     wanted = settings.n_components
     if wanted is not None and wanted > chosen.n_components:
         flags.append(_reduced(wanted, chosen.n_components))
-    if wanted is None and chosen.n_components == len(chosen.steps):
+    if wanted is None and chosen.n_components == len(chosen.trials):
         flags.append(_at_the_limit(chosen.n_components))
-    if not chosen.fits[chosen.n_components - 1].converged:
+    if not chosen.fit.converged:
         flags.append(_unfinished(settings.max_iterations))
-    for index, steady in enumerate(chosen.stability):
-        if steady < settings.min_stability:
-            flags.append(_unsteady(index + 1, float(steady), settings.min_stability))
+    for index, steady in enumerate(result.component_stability):
+        if not steady.stable:
+            flags.append(_unsteady(index + 1, steady.tenth, settings.min_stability))
     return tuple(flags)
+
+
+def _assumed(one: Survey) -> Flag:
+    message = f"{one.member.dataset} comes without its _polar.hdf5: its rings are taken for whole when noise is weighed"
+    return Flag(name="effective_pixels_assumed", value=one.member.dataset, message=message)
 
 
 def _reduced(wanted: int, got: int) -> Flag:
@@ -199,8 +193,16 @@ def _unfinished(iterations: int) -> Flag:
 
 
 def _unsteady(component: int, value: float, limit: float) -> Flag:
-    message = f"component {component} is not reproducible: fitted to half of the profiles its cosine is {value:.3f}"
+    message = (
+        f"component {component} is not reproducible: in one fit of ten to half of the places its cosine is {value:.3f}"
+    )
     return Flag(name="component_not_reproducible", value=value, limit=limit, message=message)
+
+
+def _why(one: Survey) -> str:
+    if one.member.rebinning is None:
+        return "same radial axis"
+    return f"brought to the common radial axis from bins of {one.member.axis.scale:.6g} 1/angstrom"
 
 
 def member_entries(surveys: Sequence[Survey], left_out: Sequence[LeftOut], record: Path) -> tuple[NmfMember, ...]:
@@ -210,7 +212,7 @@ def member_entries(surveys: Sequence[Survey], left_out: Sequence[LeftOut], recor
             dataset=one.member.dataset,
             path=relative_to_record(one.member.prefix, record),
             used=True,
-            reason="same calibration and radial axis",
+            reason=_why(one),
             scan_shape=one.member.polar.scan_shape,
             n_positions_left_out=int((~one.complete).sum()),
             dose=one.dose,

@@ -1,4 +1,4 @@
-"""Non-negative matrix factorisation, its number of components, and how far it can be trusted.
+"""Non-negative matrix factorisation by least squares, and what the losses share.
 
 Coordinate descent from an NNDSVD start (Cichocki and Phan, IEICE Trans. E92-A, 708 (2009); Boutsidis and Gallopoulos,
 Pattern Recognition 41, 1350 (2008)): unlike random starts with multiplicative updates it gives the same components at
@@ -7,9 +7,7 @@ every run, and a lower error in less time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,135 +31,84 @@ class Factorisation:
         (n_components, n_bins), non-negative.
     loadings : ndarray
         (n_profiles, n_components), non-negative.
-    residual : float
-        Sum of squares of the difference.
+    loss : float
+        What was minimised: sum of squares, or deviance.
     n_iterations : int
-        Sweeps of coordinate descent.
+        Sweeps of coordinate descent, or updates.
     converged : bool
         Whether it stopped by its tolerance.
     """
 
     components: FloatArray
     loadings: FloatArray
-    residual: float
+    loss: float
     n_iterations: int
     converged: bool
 
 
-@dataclass(frozen=True)
-class Step:
-    """One number of components in the scan; ``gain`` and ``noise_gain`` as in `stemcal.records.nmf.RankScan`."""
-
-    n_components: int
-    explained_variance: float
-    gain: float
-    noise_gain: float
-
-
-def factorise(matrix: FloatArray, n_components: int, settings: NmfSettings) -> Factorisation:
-    """Factorise ``matrix`` (n_profiles, n_bins), non-negative, into ``n_components``.
+def factorise(
+    matrix: FloatArray, n_components: int, settings: NmfSettings, *, start: FloatArray | None = None
+) -> Factorisation:
+    """Factorise ``matrix`` (n_profiles, n_bins), non-negative, into ``n_components`` by least squares.
 
     The descent runs in rounds and stops when a round lowers the sum of squares by less than ``settings.tolerance`` of
     itself. (The criterion of the library compares with its first step, which a good start makes small: it would go on
     for ever where it starts at the solution.)
+
+    Parameters
+    ----------
+    matrix : ndarray
+        (n_profiles, n_bins), weighted.
+    n_components : int
+        How many.
+    settings : NmfSettings
+        Tolerance, bound on the sweeps, seed.
+    start : ndarray, optional
+        (n_components, n_bins) components to start from; NNDSVD without.
     """
-    start: dict[str, FloatArray] = {}
-    init, residual, n_iterations = "nndsvd", np.inf, 0
+    init, given, residual, n_iterations = "nndsvd", {}, np.inf, 0
+    if start is not None:
+        init, given = "custom", {"W": loadings_of(matrix, start), "H": np.ascontiguousarray(start)}
     while n_iterations < settings.max_iterations:
         model = NMF(
             n_components, init=init, solver="cd", tol=0.0, max_iter=SWEEPS_PER_ROUND, random_state=settings.random_seed
         )
-        loadings = model.fit_transform(matrix, **start)
+        loadings = model.fit_transform(matrix, **given)
         components = np.asarray(model.components_, dtype=np.float64)
         before, residual = residual, float(np.square(matrix - loadings @ components).sum())
         n_iterations += SWEEPS_PER_ROUND
         converged = before - residual <= settings.tolerance * residual
         if converged:
             break
-        init, start = "custom", {"W": loadings, "H": components}
+        init, given = "custom", {"W": loadings, "H": components}
     return Factorisation(components, loadings, residual, n_iterations, converged)
 
 
-def scan_numbers(matrix: FloatArray, fits: Sequence[Factorisation]) -> tuple[Step, ...]:
-    """Return what each of ``fits`` (one component, two, ...) explains of ``matrix``, and what noise alone would give.
-
-    Variance is counted about the mean profile. In white noise of n rows and b columns one more component removes
-    about the largest eigenvalue of the covariance over its trace, (1 + sqrt(b / n))^2 / b (Marchenko and Pastur,
-    Math. USSR Sb. 1, 457 (1967)).
-    """
-    n_profiles, n_bins = matrix.shape
-    total = float(np.square(matrix - matrix.mean(axis=0)).sum())
-    steps, unexplained = [], total
-    for fit in fits:
-        rank = len(fit.components)
-        left = max(n_bins - rank + 1, 1)
-        noise = min(1.0, (1 + np.sqrt(left / n_profiles)) ** 2 / left)
-        gain = 1 - fit.residual / unexplained if unexplained > 0 else 0.0
-        steps.append(Step(rank, 1 - fit.residual / total if total > 0 else 1.0, gain, noise))
-        unexplained = fit.residual
-    return tuple(steps)
-
-
-def choose_number(steps: Sequence[Step], settings: NmfSettings) -> int:
-    """Return the number of components after which no further one is worth having.
-
-    Counting up from one, the next component is taken while it removes at least the `needed_gain`.
-    """
-    chosen = 1
-    for before, step in pairwise(steps):
-        if step.gain < needed_gain(step.noise_gain, before.explained_variance, settings):
-            break
-        chosen = step.n_components
-    return chosen
-
-
-def needed_gain(noise_gain: float, explained_before: float, settings: NmfSettings) -> float:
-    """Return the part of the unexplained variance that one more component has to remove.
-
-    The largest of three: ``min_gain``; twice what it would remove from noise; and what raises the explained part of
-    all variance by ``min_explained``, so that the texture of grains does not count as a phase.
-
-    Parameters
-    ----------
-    noise_gain : float
-        Part that it would remove from pure noise.
-    explained_before : float
-        Explained part of all variance without it.
-    settings : NmfSettings
-        The thresholds.
-    """
-    unexplained = 1 - explained_before
-    share = settings.min_explained / unexplained if unexplained > 0 else 1.0
-    return min(1.0, max(settings.min_gain, 2 * noise_gain, share))
-
-
-def ordered(fit: Factorisation, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+def ordered(components: FloatArray, loadings: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the components in a form that does not depend on how the fit went.
 
-    The weights are taken off, each component is scaled to sum 1 over the bins, so that a loading is the part of a
-    profile's sum that the component carries, and components are ordered by their part of the whole, largest first.
+    Each component is scaled to sum 1 over the bins, so that a loading is the part of a profile's sum that the
+    component carries, and components are ordered by their part of the whole, largest first.
 
     Parameters
     ----------
-    fit : Factorisation
-        Of the weighted matrix.
-    weight : ndarray
-        (n_bins,) the weights of the columns.
+    components : ndarray
+        (n_components, n_bins), without weights.
+    loadings : ndarray
+        (n_profiles, n_components).
 
     Returns
     -------
     components : ndarray
-        (n_components, n_bins), each of sum 1.
+        (n_components, n_bins).
     share : ndarray
-        (n_components,) of sum 1.
+        (n_components,) part of the modelled intensity, sum 1.
     """
-    plain = fit.components / weight
-    size = plain.sum(axis=1)
-    amount = fit.loadings.sum(axis=0) * size
-    order = np.argsort(-amount, kind="stable")
-    components = plain[order] / np.where(size > 0, size, 1.0)[order, None]
-    total = amount.sum()
-    return components, amount[order] / (total if total > 0 else 1.0)
+    sums = components.sum(axis=1)
+    amount = loadings.sum(axis=0) * sums
+    share = amount / amount.sum() if amount.sum() > 0 else amount
+    order = np.argsort(-share, kind="stable")
+    return components[order] / np.where(sums > 0, sums, 1.0)[order, None], share[order]
 
 
 def loadings_of(matrix: FloatArray, components: FloatArray) -> FloatArray:
@@ -205,26 +152,3 @@ def _unit(rows: FloatArray) -> FloatArray:
     length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     unit: FloatArray = rows / np.where(length > 0, length, 1.0)
     return unit
-
-
-def stability(matrix: FloatArray, components: FloatArray, settings: NmfSettings) -> FloatArray:
-    """Return how well each component comes back from two disjoint halves of the profiles.
-
-    Parameters
-    ----------
-    matrix : ndarray
-        (n_profiles, n_bins), weighted.
-    components : ndarray
-        (n_components, n_bins), weighted alike.
-    settings : NmfSettings
-        For the fits and the seed of the split.
-
-    Returns
-    -------
-    ndarray
-        (n_components,) the smaller of the two matched cosines.
-    """
-    shuffled = np.random.default_rng(settings.random_seed).permutation(len(matrix))
-    halves = np.array_split(shuffled, 2)
-    fits = [factorise(matrix[np.sort(half)], len(components), settings) for half in halves]
-    return np.minimum(*(matched_cosines(components, fit.components) for fit in fits))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from stemcal.figures.panels import AMOUNT, SCAN, colour_limits, empty, image, profile
 from stemcal.figures.style import drawing, literal
 from stemcal.figures.tokens import LIGHT, SERIES
-from stemcal.nmf.factorise import needed_gain
+from stemcal.nmf.passes import ScanMaps
 from stemcal.nmf.profiles import FloatArray
 from stemcal.nmf.settings import NmfSettings
 from stemcal.records.nmf import NmfResult
@@ -26,15 +24,6 @@ LEAST_COLUMNS = 4
 """Fewer components leave columns empty, or single maps would fill the page."""
 
 
-@dataclass(frozen=True)
-class ScanMaps:
-    """Maps of one data set: ``loadings`` (component, scan_row, scan_col), ``residual`` (scan_row, scan_col)."""
-
-    dataset: str
-    loadings: NDArray[np.float32]
-    residual: NDArray[np.float32]
-
-
 def draw_nothing(paths: Sequence[Path], reason: str) -> None:
     """Write figures that say why there is nothing to see."""
     for path in paths:
@@ -42,10 +31,11 @@ def draw_nothing(paths: Sequence[Path], reason: str) -> None:
             empty(figure.subplots(), reason)
 
 
-def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, shares: Sequence[float]) -> None:
+def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, result: NmfResult) -> None:
     """Draw one row per data set, one column per component and one for the residual.
 
-    A component has the same colours in every row, so that scans compare and vacuum stays dark.
+    A component has the same colours in every row, so that scans compare and vacuum stays dark. One that is not
+    reproducible has a frame and says so.
 
     Parameters
     ----------
@@ -55,9 +45,10 @@ def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, shares: Sequen
         The data sets to draw.
     n_scans : int
         How many there are in all; the title says how many are not drawn.
-    shares : sequence of float
-        Share of each component.
+    result : NmfResult
+        Share and stability of each component.
     """
+    shares = result.component_share
     n_columns = len(shares) + 1
     n_slots = max(n_columns, LEAST_COLUMNS)
     column_mm = (WIDTH_MM - 8) / n_slots - 2
@@ -68,7 +59,11 @@ def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, shares: Sequen
             limits = _shared_limits([one.loadings[column] for one in maps])
             for ax, one in zip(axes[:, column], maps, strict=True):
                 image(ax, one.loadings[column], colours=AMOUNT, limits=limits)
-            axes[0, column].set_title(f"{column + 1}\n{100 * share:.0f} %")
+            stable = result.component_stability[column].stable
+            title = axes[0, column].set_title(f"{column + 1}{'' if stable else '  unstable'}\n{100 * share:.0f} %")
+            if not stable:
+                title.set_color(LIGHT.bad)
+                _frame(axes[:, column])
         for ax, one in zip(axes[:, n_columns - 1], maps, strict=True):
             image(ax, one.residual, colours=SCAN, limits=(0.0, 1.0))
         axes[0, n_columns - 1].set_title("rest\n ")
@@ -77,6 +72,11 @@ def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, shares: Sequen
             for unused in row[n_columns:]:
                 unused.set_axis_off()
         figure.suptitle(_maps_title(len(maps), n_scans), x=0.01, ha="left", fontsize=7.5, color=LIGHT.muted)
+
+
+def _frame(column: NDArray[np.object_]) -> None:
+    for ax in column:
+        ax.spines[:].set(visible=True, color=LIGHT.bad, linewidth=1.2, linestyle=(0, (3, 2)))
 
 
 def _shared_limits(maps: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
@@ -123,7 +123,10 @@ def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, 
                 continue
             profile(ax, q, weighted_components[index], colour=SERIES[index % len(SERIES)])
             share, steady = result.component_share[index], result.component_stability[index]
-            ax.set_title(f"{index + 1}   {100 * share:.1f} % of the scattering, reproduced to {steady:.3f}")
+            words = "stability" if steady.stable else "unstable,"
+            title = ax.set_title(f"{index + 1}   {100 * share:.1f} % of the scattering, {words} {steady.tenth:.3f}")
+            if not steady.stable:
+                title.set_color(LIGHT.bad)
             ax.set_ylim(bottom=0)
             ax.set_yticks([])
             ax.set_xlim(q[0], q[-1])
@@ -134,27 +137,31 @@ def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, 
 
 
 def draw_ranks(path: Path, result: NmfResult, settings: NmfSettings) -> None:
-    """Draw explained variance and gain over the number of components, and the number that was chosen."""
+    """Draw the error of prediction and the gain over the number of components, and the number that was chosen."""
     numbers = [step.n_components for step in result.rank_scan]
+    later = result.rank_scan[1:]
     with drawing(path, WIDTH_MM, 62) as figure:
         left, right = figure.subplots(1, 2)
-        left.plot(numbers, [100 * step.explained_variance for step in result.rank_scan], marker="o")
-        left.set_ylabel("Explained variance / %")
-        right.bar(numbers, [100 * step.gain for step in result.rank_scan], width=0.6, color=SERIES[5])
-        wanted = [
-            100 * needed_gain(step.noise_gain, before.explained_variance, settings)
-            for before, step in pairwise(result.rank_scan)
-        ]
-        right.plot(numbers[1:], wanted, color=LIGHT.bad, drawstyle="steps-mid", label="needed to be taken")
-        right.set_ylabel("Part of the rest it removes / %")
+        left.plot(numbers, [step.prediction_error for step in result.rank_scan], marker="o")
+        left.set_ylabel("Error of prediction / size")
+        left.set_ylim(bottom=0)
+        right.bar(
+            [step.n_components for step in later],
+            [100 * (step.gain or 0.0) for step in later],
+            yerr=[200 * (step.gain_sigma or 0.0) for step in later],
+            width=0.6,
+            color=SERIES[5],
+            error_kw={"linewidth": 0.8, "capsize": 2},
+        )
+        right.axhline(100 * settings.min_gain, color=LIGHT.bad, label="needed to be taken")
+        right.axhline(0, color=LIGHT.muted, linewidth=0.6)
+        right.set_ylabel("Error that it removes / %")
         right.legend()
-        left.set_title(f"{result.n_components} components, chosen by {_CHOSEN_BY[result.chosen_by]}")
-        right.set_title("Gain of the last component")
+        by = "the user" if result.chosen_by == "user" else result.chosen_by
+        left.set_title(f"{result.n_components} components, chosen by {by}")
+        right.set_title("Gain of the last component, ± 2 sigma")
         for ax in (left, right):
             _mark(ax, result.n_components, numbers)
-
-
-_CHOSEN_BY = {"gain rule": "the gain rule", "user": "the user"}
 
 
 def _mark(ax: Axes, chosen: int, numbers: Sequence[int]) -> None:

@@ -6,21 +6,25 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.errors import DataError
-from stemcal.formats.hspy import open_signal, read_signal
+from stemcal.formats.hspy import open_signal
 from stemcal.nmf.members import LeftOut, Member
-from stemcal.nmf.profiles import FloatArray, Grid
+from stemcal.nmf.profiles import Block, FloatArray, Grid, ring_areas
 from stemcal.nmf.settings import Quantity
 from stemcal.records.atomic import atomic_path, read_record
 from stemcal.records.convert import ConvertRecord
 from stemcal.records.polar import PolarRecord
 
-_FILE_OF_QUANTITY = {"mean": "azimuthal_mean.hspy", "variance": "azimuthal_var.hspy"}
+BLOCK_PROFILES = 8192
+"""Profiles that are in memory at a time while a file is gone through: whole scan rows, one at least."""
+
+_FILE_OF_QUANTITY = {"mean": "azimuthal_mean.hspy", "variance": "azimuthal_var.hspy", "excess_variance": "polar.hdf5"}
 
 
 def polar_record_path(prefix: Path) -> Path:
@@ -31,6 +35,11 @@ def polar_record_path(prefix: Path) -> Path:
 def profiles_path(prefix: Path, quantity: Quantity) -> Path:
     """Return the file with the profiles of the data set at ``prefix``."""
     return prefix.with_name(f"{prefix.name}_{_FILE_OF_QUANTITY[quantity]}")
+
+
+def full_path(prefix: Path) -> Path:
+    """Return the file with the effective number of pixels of the data set at ``prefix``."""
+    return prefix.with_name(f"{prefix.name}_polar.hdf5")
 
 
 def read_member(dataset: str, prefix: Path, quantity: Quantity) -> Member | LeftOut:
@@ -45,14 +54,37 @@ def read_member(dataset: str, prefix: Path, quantity: Quantity) -> Member | Left
     if record.result is None:
         words = "; ".join(flag.message for flag in record.quality.flags) or "its polar step measured nothing"
         return LeftOut(dataset, prefix, words)
-    path = profiles_path(prefix, quantity)
-    with open_signal(path) as (data, head):
-        expected = (*record.result.scan_shape, record.result.n_radial_bins)
-        if data.shape != expected:
-            problem = f"has the shape {data.shape}, its record says {expected}"
-            raise DataError(path, problem, "run stemcal polar again for this data set")
+    expected = (*record.result.scan_shape, record.result.n_radial_bins)
+    with open_signal(profiles_path(prefix, "mean")) as (mean, head):
+        _check_shape(profiles_path(prefix, "mean"), mean, expected)
         axis = head.axes[-1]
-    return Member(dataset, prefix, record.result, axis, _disk_radius(prefix, record.result.q_pixel_size_per_angstrom))
+    with _opened(prefix, quantity) as values:
+        _check_shape(profiles_path(prefix, quantity), values, expected)
+    radius = _disk_radius(prefix, record.result.q_pixel_size_per_angstrom)
+    return Member(dataset, prefix, record.result, axis, radius)
+
+
+def _check_shape(path: Path, values: h5py.Dataset, expected: tuple[int, ...]) -> None:
+    if values.shape != expected:
+        problem = f"has the shape {values.shape}, its record says {expected}"
+        raise DataError(path, problem, "run stemcal polar again for this data set")
+
+
+@contextmanager
+def _opened(prefix: Path, quantity: Quantity) -> Iterator[h5py.Dataset]:
+    path = profiles_path(prefix, quantity)
+    if quantity != "excess_variance":
+        with open_signal(path) as (data, _):
+            yield data
+        return
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(path, "cannot be opened as HDF5", "run stemcal polar for this data set") from error
+    with file:
+        if quantity not in file:
+            raise DataError(path, f"holds no {quantity}", "run stemcal polar again for this data set")
+        yield file[quantity]
 
 
 def _disk_radius(prefix: Path, pixel_size: float) -> float | None:
@@ -66,10 +98,36 @@ def _disk_radius(prefix: Path, pixel_size: float) -> float | None:
     return result.virtual_detectors.disk_radius_px.value * pixel_size
 
 
-def read_profiles(member: Member, quantity: Quantity) -> FloatArray:
-    """Return the profiles of ``member``: (n_positions, n_bins) in raster order, NaN = missing."""
-    data = read_signal(profiles_path(member.prefix, quantity)).data
-    return data.reshape(-1, data.shape[-1]).astype(np.float64)
+def read_blocks(member: Member, quantity: Quantity) -> Iterator[Block]:
+    """Go through the profiles of ``member`` in raster order, on their own axis, some whole scan rows at a time."""
+    n_rows, n_cols = member.polar.scan_shape
+    step = max(1, BLOCK_PROFILES // n_cols)
+    path = full_path(member.prefix)
+    with _opened(member.prefix, quantity) as data:
+        full = h5py.File(path, "r") if path.is_file() else None
+        try:
+            for row in range(0, n_rows, step):
+                values = _flat(data[row : row + step])
+                pixels = full["n_effective"][row : row + step] if full else _ring_pixels(member, len(values))
+                yield Block(row * n_cols, values, _flat(pixels))
+        finally:
+            if full:
+                full.close()
+
+
+def _flat(values: NDArray[np.floating[Any]]) -> FloatArray:
+    return values.reshape(-1, values.shape[-1]).astype(np.float64)
+
+
+def _ring_pixels(member: Member, n_profiles: int) -> FloatArray:
+    return np.broadcast_to(own_ring_areas(member), (n_profiles, member.polar.n_radial_bins))
+
+
+def own_ring_areas(member: Member) -> FloatArray:
+    """Return the areas of the full rings of ``member`` in its own pixels."""
+    polar = member.polar
+    radius = member.axis.values(polar.n_radial_bins) / polar.q_pixel_size_per_angstrom
+    return ring_areas(radius, polar.bin_width_px)
 
 
 class NmfWriter:
@@ -83,7 +141,7 @@ class NmfWriter:
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
-        file.attrs["schema"] = "stemcal/nmf-hdf5/1"
+        file.attrs["schema"] = "stemcal/nmf-hdf5/2"
 
     def write_components(self, components: FloatArray, grid: Grid, quantity: Quantity) -> None:
         """Write ``components`` (n_components, n_bins), their radial axis and the weights of the fit."""

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from stemcal.records.base import Settings
 
-Quantity = Literal["mean", "variance"]
+Quantity = Literal["mean", "variance", "excess_variance"]
+Loss = Literal["kullback_leibler", "frobenius"]
 
 
 class NmfSettings(Settings):
@@ -18,7 +19,14 @@ class NmfSettings(Settings):
         default="mean",
         description="mean: the mean intensity of a mixture is the sum of its parts, which is the model that is fitted, "
         "and its noise is that of counting; variance: shows speckle and grains more strongly, but does not add up, and "
-        "at low dose it is mostly shot noise",
+        "at low dose it is mostly shot noise; excess_variance: the same less the shot noise, what falls below zero is "
+        "taken for zero",
+    )
+    loss: Loss | None = Field(
+        default=None,
+        description="kullback_leibler: likelihood of Poisson counts, for the mean alone; frobenius: least squares, "
+        "weighted so that noise is alike at all radii; null takes kullback_leibler for the mean, as it was never "
+        "behind on phantoms of 5, 50 and 500 counts per ring (benchmarks/README.md), and frobenius for a variance",
     )
     q_min_per_angstrom: float = Field(
         default=0.2,
@@ -41,30 +49,66 @@ class NmfSettings(Settings):
         description="divide each data set by its mean counts per frame, direct beam included, so that scans of "
         "different dwell times compare; vacuum stays as empty as it is, which no scaling to its own maximum does",
     )
+    spectrum_scaling: bool = Field(
+        default=False,
+        description="divide each profile by its sum as well, but by no less than min_spectrum_share of the mean sum "
+        "and no less than min_spectrum_counts, so that vacuum does not become signal; for least squares thin places "
+        "then count as much as thick ones, the likelihood knows their noise without it",
+    )
+    min_spectrum_share: float = Field(
+        default=0.1, gt=0, le=1, description="smallest divisor of spectrum_scaling, as part of the mean sum"
+    )
+    min_spectrum_counts: float = Field(
+        default=400.0, ge=0, description="smallest divisor of spectrum_scaling in counts: 400 have 5 percent of noise"
+    )
     max_components: int = Field(default=10, ge=1, le=40, description="largest number of components that is tried")
     n_components: int | None = Field(
-        default=None, ge=1, le=40, description="number of components; null chooses it from the scan of numbers"
+        default=None, ge=1, le=40, description="number of components; null chooses it by bi-cross-validation"
     )
     min_gain: float = Field(
-        default=0.05,
+        default=0.08,
         gt=0,
         lt=1,
-        description="one more component has to remove this part of the variance that is still unexplained, and at "
-        "least twice what it would remove from pure noise",
+        description="one more component has to remove this part of the error with which bi-cross-validation predicts "
+        "profiles and rings that were held out, and two standard errors of it; on phantoms a phase removes 0.16 to "
+        "0.9, the texture of grains up to 0.05, noise nothing. A rarer phase needs n_components",
     )
-    min_explained: float = Field(
-        default=0.01,
-        ge=0,
-        lt=1,
-        description="one more component has to raise the explained part of all variance by this much; what explains "
-        "less is mostly the texture of single grains. A phase that is rarer than that needs n_components",
+    n_resamplings: int = Field(
+        default=20,
+        ge=1,
+        le=200,
+        description="components are fitted again to this many random halves of the places, and matched",
+    )
+    resampling_block_px: int = Field(
+        default=8,
+        ge=1,
+        description="side of the squares of scan positions that are drawn and held out together: wider than a grain, "
+        "or halves would share grains and look more alike than two scans do",
     )
     min_stability: float = Field(
         default=0.9,
         ge=0,
         le=1,
-        description="cosine that a component must keep when it is fitted to either half of the profiles; below it the "
-        "component is flagged as not reproducible",
+        description="cosine that a component must keep in nine of ten resamplings; below it the component is flagged "
+        "as not reproducible and its maps are marked",
+    )
+    rebin: bool = Field(
+        default=True,
+        description="bring data sets of other pixel sizes onto one q axis, that of the widest bins; false leaves out "
+        "what does not share the calibration of the majority",
+    )
+    max_bin_ratio: float = Field(
+        default=2.0,
+        ge=1,
+        description="a data set with bins wider or narrower than those of the majority by more than this factor is "
+        "left out: its rings are blurred differently, which would make components of its own",
+    )
+    min_q_overlap: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="a data set that covers less than this part of the q range of the majority is left out, as the "
+        "common axis ends where the first of them ends",
     )
     max_missing_fraction: float = Field(
         default=0.02,
@@ -79,14 +123,31 @@ class NmfSettings(Settings):
         description="components are fitted to a seeded random sample of this many profiles, in shares by data set, and "
         "every position is then expressed in them; more costs time and changes components by less than their noise",
     )
-    max_iterations: int = Field(default=600, ge=10, description="of coordinate descent; reaching it is flagged")
+    max_profiles_in_trial: int = Field(
+        default=4000,
+        ge=100,
+        description="as many of them are used to choose the number of components",
+    )
+    max_iterations: int = Field(default=600, ge=10, description="of descent or of updates; reaching it is flagged")
     tolerance: float = Field(
-        default=1e-4,
+        default=1e-3,
         gt=0,
-        description="coordinate descent stops when ten sweeps lower the sum of squares by less than this part of it",
+        description="a fit stops when ten sweeps lower the sum of squares, or the deviance, by less than this part of "
+        "it; going on fits the noise and the texture of single profiles, 1e-4 gave worse components on phantoms",
     )
     random_seed: int = Field(default=20, ge=0, description="of the sample and of the start; equal seeds, equal bytes")
     scans_in_figure: int = Field(default=10, ge=1, le=40, description="rows of nmf_maps.png; nmf.hdf5 has them all")
+
+    @property
+    def chosen_loss(self) -> Loss:
+        """The loss that is minimised."""
+        return self.loss or ("kullback_leibler" if self.quantity == "mean" else "frobenius")
+
+    @model_validator(mode="after")
+    def _likelihood_is_that_of_counts(self) -> Self:
+        if self.loss == "kullback_leibler" and self.quantity != "mean":
+            raise ValueError(f"loss kullback_leibler is for counts, not for quantity {self.quantity}: take frobenius")
+        return self
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> Self:

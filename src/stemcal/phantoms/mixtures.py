@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stemcal.formats.hdf5 import create_hdf5
 from stemcal.formats.hspy import Axis, write_signal1d
 from stemcal.records.atomic import write_record
 from stemcal.records.base import Flag, Provenance, Quality
@@ -90,7 +91,7 @@ def azimuthal_mean(mixture: Mixture, *, dose: float = 1.0, seed: int = 0) -> Flo
     """
     q = radial_axis().values(N_BINS)
     beam = 4000.0 * np.exp(-0.5 * (q / 0.03) ** 2)
-    pixels = np.round(2 * np.pi * q / PIXEL_PER_ANGSTROM).clip(1)
+    pixels = ring_pixels(N_BINS)
     counts: FloatArray = np.random.default_rng(seed).poisson(dose * (mixture.clean + beam) * pixels) / pixels
     return counts
 
@@ -123,7 +124,21 @@ def write_polar(
         calibration="gold_calibration.json",
         calibration_group=calibration_group,
     )
+    _write_pixels(prefix, mean, pixel_size)
     _write_record(prefix, result, Quality(verdict="pass"))
+
+
+def _write_pixels(prefix: Path, mean: FloatArray, pixel_size: float) -> None:
+    """Write the part of ``<prefix>_polar.hdf5`` that is read: how many pixels stand behind each mean."""
+    pixels = np.where(np.isfinite(mean), ring_pixels(mean.shape[-1], pixel_size), 0.0)
+    with create_hdf5(prefix.with_name(f"{prefix.name}_polar.hdf5")) as file:
+        file.create_dataset("n_effective", data=pixels.astype(np.float32), compression="gzip")
+
+
+def ring_pixels(n_bins: int, pixel_size: float = PIXEL_PER_ANGSTROM) -> FloatArray:
+    """Return the number of pixels on each ring, (n_bins,)."""
+    pixels: FloatArray = np.round(2 * np.pi * radial_axis(pixel_size).values(n_bins) / pixel_size).clip(1)
+    return pixels
 
 
 def write_refusal(prefix: Path, sentence: str) -> None:

@@ -10,18 +10,31 @@ from stemcal.records.base import Measurement, Record
 
 
 class RankScan(Record):
-    """Explained variance of the factorisation with ``n_components`` components.
+    """Bi-cross-validation of the factorisation with ``n_components`` components.
 
-    ``gain`` is the part of the still unexplained variance that the last component removed, ``noise_gain`` what it
-    would have removed from pure noise of the same size; one component is compared with the mean profile alone.
+    ``prediction_error`` is the sum of squares of held-out values less their prediction, over that of the values, mean
+    over the folds. ``gain`` is the part of it that the last component removed, ``gain_sigma`` its standard error over
+    the folds; both are ``null`` for one component.
     """
 
     n_components: int
-    explained_variance: float
-    reconstruction_error: float
-    gain: float
-    noise_gain: float
-    n_iterations: int
+    prediction_error: float
+    gain: float | None = None
+    gain_sigma: float | None = None
+
+
+class ComponentStability(Record):
+    """Cosines between a component and its counterpart in fits to random halves of the places.
+
+    ``tenth`` is exceeded in nine of ten of the ``n_resamplings`` fits; the component is ``stable`` if that is at
+    least ``min_stability``.
+    """
+
+    n_resamplings: int
+    mean: float
+    lowest: float
+    tenth: float
+    stable: bool
 
 
 class NmfMember(Record):
@@ -43,13 +56,14 @@ class NmfResult(Record):
     """The chosen factorisation.
 
     Components are ordered by ``component_share``, the part of the modelled intensity that is theirs, largest first.
-    ``component_stability`` is the cosine between each component and its counterpart in two fits to disjoint halves
-    of the profiles, whichever half agrees less.
+    ``explained_variance`` is that of the weighted profiles about their mean, ``n_iterations`` the sweeps or updates
+    of the last fit.
     """
 
-    quantity: Literal["mean", "variance"]
+    quantity: Literal["mean", "variance", "excess_variance"]
+    loss: Literal["kullback_leibler", "frobenius"]
     n_components: int
-    chosen_by: Literal["gain rule", "user"]
+    chosen_by: Literal["bi-cross-validation", "user"]
     n_profiles: int
     n_profiles_in_fit: int
     n_positions_left_out: int
@@ -58,15 +72,16 @@ class NmfResult(Record):
     n_radial_bins: int
     n_radial_bins_left_out: int
     explained_variance: float
+    n_iterations: int
     rank_scan: tuple[RankScan, ...]
     component_share: tuple[float, ...]
     component_peak_per_angstrom: tuple[float, ...]
-    component_stability: tuple[float, ...]
+    component_stability: tuple[ComponentStability, ...]
 
 
 class NmfRecord(Measurement):
     """The record of a factorisation."""
 
-    schema_id: Literal["stemcal/nmf/1"] = Field(default="stemcal/nmf/1", alias="schema")
+    schema_id: Literal["stemcal/nmf/2"] = Field(default="stemcal/nmf/2", alias="schema")
     members: tuple[NmfMember, ...]
     result: NmfResult | None
