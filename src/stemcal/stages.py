@@ -3,7 +3,8 @@
 Standard library only: the Snakefile imports this module, and a job parses the Snakefile twice.
 
 ``revision`` is bumped when the numbers of a step change; the golden-number tests fail until it is. Memory is a stated
-function of the block and the frame, not of the length of the scan; ``tests/test_memory.py`` holds it to that.
+function of the block and the frame, not of the length of the scan; ``tests/polar/test_memory.py`` and
+``benchmarks/convert.py --section memory`` hold it to that.
 """
 
 from __future__ import annotations
@@ -121,13 +122,23 @@ def _converting(extent: Extent, threads: int) -> int:
     return _INTERPRETER_MB + 80 + math.ceil(total / _MIB)
 
 
+def _measuring_rings(extent: Extent, threads: int) -> int:
+    """Memory of the rings: a pass, and what is kept for the origins.
+
+    Tables for 16 fractions of a pixel have 12 bytes a pixel, those of the symmetry orders 28 more, for a detector a
+    tenth larger on account of the descan. The fits of the orders and their making take 128 MB, the compiler 80.
+    """
+    tables = min(1.1 * 16 * (12 + 28) * extent.frame_pixels / _MIB, 2 * 192)
+    return _streaming(2, 200)(extent, threads) + math.ceil(tables) + 128 + 80
+
+
 STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
     "convert": Stage(2, (), ("raw",), _converting, 300.0),
     "gold": Stage(2, ("convert",), ("raw",), _streaming(1, 60, patterns=190), 100.0),
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
-    "polar": Stage(2, ("calibration",), ("raw",), _streaming(2, 200), 20.0),
+    "polar": Stage(2, ("calibration",), ("raw",), _measuring_rings, 20.0),
     "nmf": Stage(2, (), ("members",), _fixed(3000), 1e9),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
 }

@@ -62,7 +62,10 @@ class PolarSettings(Settings):
         "default, which saves time",
     )
     operator_cache_mb: int = Field(
-        default=128, ge=1, description="memory kept for the tables of fractions of a pixel; no effect on results"
+        default=192,
+        ge=1,
+        description="memory kept for the tables of fractions of a pixel, and as much for those of the symmetry orders, "
+        "enough for all of a detector of 515 x 515; no effect on results",
     )
     band_edges_per_angstrom: tuple[float, float, float, float] = Field(
         default=(0.2, 0.3, 0.4, 0.6),

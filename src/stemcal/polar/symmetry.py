@@ -27,6 +27,8 @@ from stemcal.polar.tables import FractionTables, Key, Shape
 
 LEAST_EIGENVALUE = 0.1
 """Of the normal equations, 1 for a whole ring: below it the gaps leave an order open, and all are missing there."""
+_POINTS_PX = [(row, col) for row in (-(12**-0.5), 12**-0.5) for col in (-(12**-0.5), 12**-0.5)]
+"""Gauss's four points, whose average over a pixel is exact for polynomials of third degree."""
 _KEPT_BYTES = 64 * 2**20
 
 
@@ -82,7 +84,7 @@ def harmonics_table(
     Parameters
     ----------
     geometry : Geometry
-        Ellipse and points per pixel.
+        For the ellipse.
     orders : tuple of int
         Each at least 1.
     shape : tuple of int
@@ -90,19 +92,17 @@ def harmonics_table(
     centre : tuple of float
         Origin (row, col) in px.
     """
-    n = geometry.subsamples
-    offsets = (np.arange(n) + 0.5) / n - 0.5
     (rr, rc), (cr, cc) = geometry.matrix
     sums = np.zeros((2 * len(orders), *shape))
-    for index in range(n * n):
-        row = np.arange(shape[0])[:, None] - centre[0] + offsets[index // n]
-        col = np.arange(shape[1])[None, :] - centre[1] + offsets[index % n]
+    for d_row, d_col in _POINTS_PX:
+        row = np.arange(shape[0])[:, None] - centre[0] + d_row
+        col = np.arange(shape[1])[None, :] - centre[1] + d_col
         angle = np.arctan2(rr * row + rc * col, cr * row + cc * col)
         for place, order in enumerate(orders):
             sums[2 * place] += np.cos(order * angle)
             sums[2 * place + 1] += np.sin(order * angle)
     table = np.ones((*shape, 1 + 2 * len(orders)), np.float32)
-    table[..., 1:] = np.moveaxis(sums, 0, -1) / n**2
+    table[..., 1:] = np.moveaxis(sums, 0, -1) / len(_POINTS_PX)
     return table
 
 
