@@ -135,7 +135,7 @@ def _measuring_rings(extent: Extent, threads: int) -> int:
 STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
     "convert": Stage(2, (), ("raw",), _converting, 300.0),
-    "gold": Stage(2, ("convert",), ("raw",), _streaming(1, 60, patterns=190), 100.0),
+    "gold": Stage(2, ("convert",), ("raw",), _streaming(1, 60, patterns=190), 100.0, may_read=("history",)),
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
     "polar": Stage(2, ("calibration",), ("raw",), _measuring_rings, 20.0),
@@ -175,7 +175,7 @@ def parameter(stage: str, settings: Mapping[str, Mapping[str, object]], source: 
     source : mapping
         Identity of the data; a step takes the keys that it ``reads`` (``raw``: its own file, ``gold``: the
         references it may be calibrated with, ``members``: the data sets of an aggregate) and those that it
-        ``may_read`` (``gain``: the gain references of its detector).
+        ``may_read`` (``gain``: the gain references of its detector, ``history``: earlier calibrations of the camera).
 
     Returns
     -------

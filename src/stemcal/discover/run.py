@@ -12,6 +12,7 @@ from stemcal.discover.bind import gain_candidates, gold_candidates, group_name
 from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
 from stemcal.discover.empad import group_empad, is_empad, read_empad_facts
 from stemcal.discover.facts import Facts, read_facts
+from stemcal.discover.history import Past, look_back
 from stemcal.discover.hold import hold
 from stemcal.discover.naming import dataset_id, label, unusable
 from stemcal.discover.roles import decide_role, stages_of
@@ -81,14 +82,16 @@ def run_discover(
     write_cache(cache_path, cache)
     acquisitions = tuple(one for one in found if not is_empad(one) or cache.entries[one.path].facts is not None)
     seen = tuple(_dataset(request, one, cache.entries[one.path], clock()) for one in acquisitions)
-    datasets = _with_archived(_bind(request, seen), previous, request.processing)
+    past = look_back(request.processing, request.discover.history_file, request.instrument, previous)
+    datasets = _with_archived(_bind(request, seen, past), previous, request.processing)
     return Manifest(
         path="",
         session=Path(os.path.relpath(request.session, request.processing)).as_posix(),
         instrument=request.instrument,
         settings=request.settings,
         datasets=dict(sorted(datasets.items())),
-        warnings=_warnings(acquisitions, cache, request.bounds),
+        gold_history=past.shown(datasets, request.discover.history_length),
+        warnings=(*_warnings(acquisitions, cache, request.bounds), *filter(None, (past.warning,))),
     )
 
 
@@ -181,7 +184,7 @@ def _microscope(request: Request, raw: str, facts: Facts | None) -> Microscope |
     return Microscope(**(known | said.model_dump(exclude_none=True)))
 
 
-def _bind(request: Request, datasets: tuple[Dataset, ...]) -> dict[str, Dataset]:
+def _bind(request: Request, datasets: tuple[Dataset, ...], past: Past) -> dict[str, Dataset]:
     """Give every data set its steps, its references, its group and its source; references first."""
     bound: dict[str, Dataset] = {}
     for dataset in sorted(datasets, key=lambda one: one.role not in ("gold", "gain")):
@@ -195,7 +198,9 @@ def _bind(request: Request, datasets: tuple[Dataset, ...]) -> dict[str, Dataset]
         update = {"gold_candidates": candidates, "binding_reason": reason, "stages": stages, "group": group}
         update |= {"gain_candidates": gain, "gain_reason": gain_reason}
         staged = dataset.model_copy(update=update)
-        sourced = staged.model_copy(update={"source": source_of(staged, bound)})
+        compared = past.compared_with(staged)
+        source = source_of(staged, bound) | ({"history": compared} if compared else {})
+        sourced = staged.model_copy(update={"source": source})
         bound[dataset.id] = hold(sourced, request.settings, request.processing)
     return bound
 

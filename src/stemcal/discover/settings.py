@@ -43,6 +43,15 @@ class DiscoverSettings(Settings):
         ),
         description="first match wins, everything else is a sample; the defaults are ePSIC's folder names",
     )
+    history_file: str = Field(
+        default=".stemcal/gold-history.jsonl",
+        min_length=1,
+        description="gold calibrations of the instrument, one per line: a new one is compared with the last before it. "
+        "Relative to the processing folder; give one file that all sessions of an instrument share in its own file",
+    )
+    history_length: int = Field(
+        default=100, ge=1, description="calibrations before this session that its page shows at most"
+    )
     voltage_tolerance_percent: float = Field(
         default=0.5,
         gt=0,

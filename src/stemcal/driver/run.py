@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stemcal.discover.run import Request, run_discover
+from stemcal.driver.history import remember_calibrations
 from stemcal.driver.lock import session_lock
 from stemcal.driver.mark import clear_mark
 from stemcal.driver.recover import cancel_jobs, recover
@@ -82,6 +83,7 @@ def run_tick(request: Request, plan: Plan, *, say: Callable[[str], None], show: 
         )
         outcomes, manifest = _passes(request, plan, lock, say, show)
         clear_mark(request.processing)
+        remember_calibrations(request, manifest, say)
         failures = _failures(manifest, request.processing)
         failed_now = failures - _told(request.processing)
         if outcomes[-1].exit_code != 0:

@@ -16,6 +16,7 @@ from stemcal.figures.tokens import LIGHT, SERIES
 from stemcal.gold.measure import Attempt, Calibration
 from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_points, round_radius
 from stemcal.gold.pattern import Powder
+from stemcal.records.base import worst
 from stemcal.records.gold import GoldRecord, GoldResult
 
 _WIDTH_MM, _HEIGHT_MM = 180.0, 118.0
@@ -186,6 +187,11 @@ def _write_numbers(ax: Axes, record: GoldRecord, result: GoldResult) -> None:
         lines.append(("camera length", _with_sigma(length.value, length.sigma), "m"))
     if result.camera_length_ratio is not None:
         lines.append(("over nominal", f"{result.camera_length_ratio:.3f}", ""))
+    if record.drift is not None:
+        lines.append(
+            ("pixel change", _change(record.drift.pixel_size_change, record.drift.pixel_size_change_sigmas), "")
+        )
+        lines.append(("ellipse change", _change(2 * record.drift.strain_change, record.drift.strain_change_sigmas), ""))
     lines.append(("comb score", _scores(result), ""))
     lines.append(("chi-square", f"{result.reduced_chi_square:.2f}", ""))
     lines.append(("patterns", f"{result.n_patterns}", ""))
@@ -194,16 +200,24 @@ def _write_numbers(ax: Axes, record: GoldRecord, result: GoldResult) -> None:
     for place, (name, value, unit) in enumerate(lines):
         height = 0.96 - 0.085 * place
         ax.text(0.0, height, name, transform=ax.transAxes, va="top", color=LIGHT.muted, fontsize=6.5)
-        ax.text(0.46, height, literal(f"{value} {unit}".rstrip()), transform=ax.transAxes, va="top", fontsize=6.5)
+        ax.text(0.50, height, literal(f"{value} {unit}".rstrip()), transform=ax.transAxes, va="top", fontsize=6.5)
     _write_verdict(ax, record, 0.96 - 0.085 * len(lines))
 
 
 def _write_verdict(ax: Axes, record: GoldRecord, height: float) -> None:
     verdict = record.quality.verdict
+    flags = record.quality.flags
+    if record.drift is not None:
+        verdict = worst([verdict, record.drift.quality.verdict])
+        flags += record.drift.quality.flags
     colour = {"pass": LIGHT.good, "warn": LIGHT.warn, "fail": LIGHT.bad}[verdict]
-    names = ", ".join(flag.name.replace("_", " ") for flag in record.quality.flags)
+    names = ", ".join(flag.name.replace("_", " ") for flag in flags)
     text = f"{verdict}: {names}" if names else verdict
     ax.text(0.0, height, literal(text), transform=ax.transAxes, va="top", color=colour, fontweight="bold", wrap=True)
+
+
+def _change(change: float, sigmas: float | None) -> str:
+    return f"{change:+.2%}" if sigmas is None else f"{change:+.2%} ({abs(sigmas):.0f} sigma)"
 
 
 def _scores(result: GoldResult) -> str:

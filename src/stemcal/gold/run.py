@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,14 @@ from stemcal.gold.model import LOG_WIDTH
 from stemcal.gold.pattern import Powder, accumulate, single_pattern
 from stemcal.gold.settings import GoldSettings
 from stemcal.gold.standard import powder_standard
+from stemcal.history.drift import drift_between
+from stemcal.history.entries import data_identity, entry_of, previous_of
 from stemcal.optics.disk import BrightDisk
 from stemcal.optics.ellipse import correction_matrix, to_py4dstem
 from stemcal.records.atomic import write_record
 from stemcal.records.base import InputFile, Quality, Quantity
 from stemcal.records.gold import Centre, Ellipse, GoldRecord, GoldResult, PixelSize, Ring, ScaleSearch
+from stemcal.records.history import Drift, HistoryEntry
 from stemcal.records.provenance import provenance, relative_to_record, small_input
 
 METHOD = "joint fit of all rings: centre, strain, scale; free amplitude and background in 24 sectors of azimuth"
@@ -49,6 +52,9 @@ def run_gold(
     optics: Optics | None = None,
     figure: Path | None = None,
     scan_shape: tuple[int, int] | None = None,
+    history: Sequence[HistoryEntry] = (),
+    instrument: str = "",
+    acquired_at: str | None = None,
 ) -> GoldRecord:
     """Measure the camera on gold and write ``<id>_gold.json`` and its figure.
 
@@ -70,6 +76,12 @@ def run_gold(
         The figure to write; beside the record by default.
     scan_shape : tuple of int, optional
         (scan_row, scan_col) where the file does not say.
+    history : sequence of HistoryEntry, optional
+        Earlier calibrations: the last of the same settings is what this one is compared with.
+    instrument : str, optional
+        Name of the microscope in ``history``.
+    acquired_at : str, optional
+        ISO time of the acquisition where the data do not say it.
 
     Returns
     -------
@@ -87,7 +99,8 @@ def run_gold(
         return GoldRecord.model_validate(world.bcast(None))
     attempt = measure(read.powder, read.optics, settings)
     quality = judge(read.powder, read.optics, settings, attempt)
-    record = _record(read, attempt, quality, settings, source or {})
+    record = _record(read, attempt, quality, settings, source or {}, acquired_at)
+    record = record.model_copy(update={"drift": _drift(record, settings, history, instrument)})
     draw_figure(figure or output.with_suffix(".png"), read.powder, attempt, record)
     write_record(output, record)
     world.bcast(record.model_dump(by_alias=True))
@@ -127,7 +140,12 @@ def _read(
 
 
 def _record(
-    read: _Input, attempt: Attempt, quality: Quality, settings: GoldSettings, source: dict[str, object]
+    read: _Input,
+    attempt: Attempt,
+    quality: Quality,
+    settings: GoldSettings,
+    source: dict[str, object],
+    when: str | None,
 ) -> GoldRecord:
     calibration, optics = attempt.calibration, read.optics
     result = None if calibration is None else _result(read.powder, optics, settings, calibration)
@@ -141,12 +159,34 @@ def _record(
         nominal_camera_length_m=optics.nominal_camera_length_m,
         detector_pixel_um=settings.detector_pixel_um,
         standard=settings.standard.name,
-        acquired_at=read.acquired_at,
+        acquired_at=read.acquired_at or when,
         frame_shape=(n_row, n_col),
         result=result,
         reciprocal_space_pix=None if result is None else result.pixel_size.minor_axis.value,
         p_ellipse=None if calibration is None else _p_ellipse(calibration, settings),
         epsic_nominal_camera_length=None if result is None else optics.nominal_camera_length_m,
+    )
+
+
+def history_entry(record: GoldRecord, label: str, instrument: str) -> HistoryEntry | None:
+    """Return the line of ``record`` in a history; None where it failed or its time or settings are unknown."""
+    (data,) = record.inputs
+    return entry_of(record, data_identity(data.identity or {"sha256": data.sha256}), label, instrument)
+
+
+def _drift(
+    record: GoldRecord, settings: GoldSettings, history: Sequence[HistoryEntry], instrument: str
+) -> Drift | None:
+    entry = history_entry(record, "", instrument)
+    previous = previous_of(entry, history) if entry is not None else None
+    if entry is None or previous is None:
+        return None
+    return drift_between(
+        entry,
+        previous,
+        sigmas=settings.drift_sigmas,
+        pixel_size=settings.drift_pixel_size,
+        ratio=settings.drift_ratio,
     )
 
 

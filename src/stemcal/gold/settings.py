@@ -60,6 +60,20 @@ class GoldSettings(Settings):
         le=1,
         description="smallest score of the comb of rings: gold reaches 0.6 to 0.98, halos and other lattices less",
     )
+    drift_sigmas: float = Field(
+        default=5.0,
+        gt=0,
+        description="a change since the previous calibration is told when it exceeds this many combined standard "
+        "uncertainties and one of the two limits below",
+    )
+    drift_pixel_size: float = Field(
+        default=0.005,
+        gt=0,
+        description="relative change of the pixel size; a camera length that is set again comes back within some 0.2 %",
+    )
+    drift_ratio: float = Field(
+        default=0.005, gt=0, description="change of the ellipse (ratio and angle together) in the ratio of its axes"
+    )
     max_runner_up: float = Field(
         default=0.85,
         gt=0,

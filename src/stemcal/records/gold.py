@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stemcal.records.base import Measurement, Quantity, Record
+from stemcal.records.history import Drift
 
 
 class Ellipse(Record):
@@ -97,6 +98,7 @@ class GoldRecord(Measurement):
     acquired_at: str | None
     frame_shape: tuple[int, int] | None
     result: GoldResult | None
+    drift: Drift | None = Field(default=None, description="since the last calibration with the same settings")
     reciprocal_space_pix: float | None = Field(default=None, alias="reciprocal_space_pix(1/A)")
     p_ellipse: tuple[float, float, float, float, float] | None = None
     epsic_nominal_camera_length: float | None = Field(default=None, alias="nominal_camera_length(m)")

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from stemcal.records.base import Record
+from stemcal.records.history import HistoryEntry
 from stemcal.records.microscope import Microscope
 
 FileVerdict = Literal["ready", "growing", "incomplete", "rejected", "held", "archived", "ignored"]
@@ -77,4 +78,7 @@ class Manifest(Record):
     instrument: str
     settings: dict[str, dict[str, object]]
     datasets: dict[str, Dataset]
+    gold_history: tuple[HistoryEntry, ...] = Field(
+        default=(), description="calibrations of the instrument before this session, with its settings"
+    )
     warnings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Gold calibrations of one instrument over time."""
