@@ -14,7 +14,7 @@ from history_truth import entry
 from stemcal.cli import main
 from stemcal.errors import DataError
 from stemcal.formats.image import write_pattern
-from stemcal.history.drift import drift_between
+from stemcal.history.drift import DriftLimits, drift_between
 from stemcal.history.entries import data_identity, previous_of
 from stemcal.history.file import merge_history, read_history
 from stemcal.optics.ellipse import strain_from_ratio
@@ -23,7 +23,7 @@ from stemcal.records.atomic import read_record
 from stemcal.records.base import Quantity
 from stemcal.records.gold import GoldRecord
 
-LIMITS = {"sigmas": 5.0, "pixel_size": 0.005, "ratio": 0.005}
+LIMITS = DriftLimits()
 
 
 def size(value, sigma=1e-6):
@@ -43,20 +43,20 @@ def names(drift):
 
 def test_a_change_has_to_be_large_and_significant():
     before = entry("a", **size(0.0100))
-    assert names(drift_between(entry("b", **size(0.0101)), before, **LIMITS)) == ["drift_pixel_size"]
-    small = drift_between(entry("b", **size(0.01004)), before, **LIMITS)
+    assert names(drift_between(entry("b", **size(0.0101)), before, LIMITS)) == ["drift_pixel_size"]
+    small = drift_between(entry("b", **size(0.01004)), before, LIMITS)
     assert names(small) == []
     assert small.pixel_size_change == pytest.approx(0.004)
     assert small.pixel_size_change_sigmas == pytest.approx(28.3, abs=0.1)
-    vague = drift_between(entry("b", **size(0.0101, 3e-5)), before, **LIMITS)
+    vague = drift_between(entry("b", **size(0.0101, 3e-5)), before, LIMITS)
     assert names(vague) == []
     assert vague.quality.verdict == "pass"
     # nobody can say that a change without an uncertainty is chance
-    assert names(drift_between(entry("b", **size(0.0101, None)), before, **LIMITS)) == ["drift_pixel_size"]
+    assert names(drift_between(entry("b", **size(0.0101, None)), before, LIMITS)) == ["drift_pixel_size"]
 
 
 def test_the_sentence():
-    drift = drift_between(entry("b", **size(0.0101, 1e-5)), entry("a", **size(0.01, 1e-5)), **LIMITS)
+    drift = drift_between(entry("b", **size(0.0101, 1e-5)), entry("a", **size(0.01, 1e-5)), LIMITS)
     assert drift.quality.flags[0].message == (
         "the pixel size has changed by +1.00% (7 sigma) since 2026-05-12 10:00:00 (session/a)"
     )
@@ -65,17 +65,17 @@ def test_the_sentence():
 def test_ellipses_are_compared_as_vectors():
     """An angle that goes through 180 degrees is no change, the same ratio turned by a right angle is twice as much."""
     before = entry("a", **ellipse(1.02, 179.5))
-    through = drift_between(entry("b", **ellipse(1.02, 0.5)), before, **LIMITS)
+    through = drift_between(entry("b", **ellipse(1.02, 0.5)), before, LIMITS)
     assert names(through) == []
     assert through.angle_change_deg == pytest.approx(1.0)
-    turned = drift_between(entry("b", **ellipse(1.02, 89.5)), before, **LIMITS)
+    turned = drift_between(entry("b", **ellipse(1.02, 89.5)), before, LIMITS)
     assert names(turned) == ["drift_ellipse"]
     assert turned.ratio_change == 0
     expected = np.subtract(strain_from_ratio(1.02, math.radians(89.5)), strain_from_ratio(1.02, math.radians(179.5)))
     assert turned.strain_change == pytest.approx(float(np.hypot(*expected)))
     # a round camera has no angle: it may say what it likes
     one, other = (entry(name, **ellipse(1.0002, angle)) for name, angle in (("a", 10.0), ("b", 80.0)))
-    assert names(drift_between(other, one, **LIMITS)) == []
+    assert names(drift_between(other, one, LIMITS)) == []
 
 
 def test_compared_with_the_last_that_passed_with_the_same_settings():
@@ -176,3 +176,16 @@ def test_plain_files(tmp_path, capsys):
     capsys.readouterr()
     assert gold("b", 11).drift is None
     assert "history.jsonl: line 3 is no calibration" in capsys.readouterr().err
+
+
+def test_the_verb_lists_and_draws(tmp_path, capsys):
+    path = tmp_path / "h.jsonl"
+    days = ((1, 0.0048), (2, 0.0048), (3, 0.0050))
+    merge_history(path, [entry(f"{day}", f"2026-05-0{day}T10:00:00", **size(value)) for day, value in days])
+    assert main(["history", str(path), "-o", str(tmp_path / "h.png")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["moved" in line for line in lines] == [False, False, True]
+    assert "pixel +4.17%" in lines[2]
+    assert (tmp_path / "h.png").stat().st_size > 10_000
+    assert main(["history", str(tmp_path / "absent")]) == 1
+    assert "there is no such file" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from history_truth import entry
 from pydantic import BaseModel
 
 from stemcal.figures.panels import SCAN, image, profile
@@ -29,6 +30,7 @@ from stemcal.records.convert import (
 from stemcal.records.failure import FailureRecord
 from stemcal.records.gain import GainDose, GainPixels, GainRecord, GainResult
 from stemcal.records.gold import Centre, Ellipse, GoldRecord, GoldResult, PixelSize, ScaleSearch
+from stemcal.records.history import HistoryEntry
 from stemcal.records.manifest import Dataset, FileVerdict, Manifest, RawIdentity, Role
 from stemcal.records.microscope import Microscope
 from stemcal.records.polar import PolarRecord, PolarResult
@@ -46,6 +48,17 @@ def q(value: float, sigma: float | None, unit: str) -> Quantity:
 def quality(verdict: Verdict = "pass", *messages: str) -> Quality:
     return Quality(verdict=verdict, flags=tuple(Flag(name="remark", message=message) for message in messages))
 
+
+def _past(day: int, pixel_size: float, **changes: object) -> HistoryEntry:
+    size = q(pixel_size, 3e-6, "1/angstrom")
+    length = q(0.45461 * 0.0048213 / pixel_size, 3e-4, "m")
+    values = {"pixel_size": size, "effective_camera_length_m": length, "camera_length_ratio": length.value / 0.2}
+    values["ellipse_ratio"] = q(1.0183 + 2e-4 * (day % 3), 4e-4, "1")
+    return entry(f"{day}", f"2026-02-{day:02}T10:00:00", **(values | changes))
+
+
+PAST = (_past(3, 0.004872), _past(10, 0.004868), _past(17, 0.00487), _past(24, 0.004822, verdict="warn"))
+"""The last that passed had pixels 1 % larger than this session's."""
 
 GAIN = GainResult(
     file="x_gain.hdf5",
@@ -297,6 +310,7 @@ class Builder:
             instrument="epsic_e02",
             settings=self.settings,
             datasets=self.datasets,
+            gold_history=PAST,
             warnings=("raw/odd.txt belongs to no acquisition",),
         )
         write_record(path, manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -137,11 +138,10 @@ def test_broken_files_are_said_and_do_not_stop_the_page(hand_made, tmp_path: Pat
 
 
 def test_a_session_without_data_sets_has_a_page(tmp_path: Path, hand_made) -> None:
-    text = hand_made.manifest().read_text()
+    manifest = json.loads(hand_made.manifest().read_text())
     processing = tmp_path / "processing"
     processing.mkdir()
-    empty = re.sub(r'"datasets": \{.*\},\n "warnings"', '"datasets": {},\n "warnings"', text, flags=re.DOTALL)
-    (processing / "manifest.json").write_text(empty)
+    (processing / "manifest.json").write_text(json.dumps(manifest | {"datasets": {}}))
     record = run_report(processing / "manifest.json", processing, source={})
     assert record.result.datasets == ()
     assert headline(record.result) == "No data set has been found yet."
@@ -202,3 +202,31 @@ def test_a_gain_reference_has_a_table_of_its_own(tmp_path: Path, reported) -> No
         assert words in page.text
     # the counter-test: a session without one says nothing of it
     assert "Gain of the detector" not in reported[2].text
+
+
+def test_the_camera_over_time(hand_made) -> None:
+    """This session's gold is compared with the last that passed, which is not the last there is."""
+    record = run_report(hand_made.manifest(), hand_made.processing, source={})
+    *past, last = record.result.history
+    assert [point.entry.identity for point in past] == ["3", "10", "17", "24"]
+    assert not any(point.of_this_session for point in past)
+    assert last.of_this_session
+    assert last.drift is not None
+    assert last.drift.previous.identity == "17"
+    (flag,) = last.drift.quality.flags
+    assert flag.message == "the pixel size has changed by -1.00% (12 sigma) since 2026-02-17 10:00:00 (session/17)"
+    assert flag.message in record.result.calibrations[0].remarks
+    html = (hand_made.processing / "session.html").read_text(encoding="utf-8")
+    assert "The camera over time" in html
+    assert html.count("has moved") == 2
+    assert "nothing to compare with" in html
+
+
+def test_no_past_no_section(hand_made, tmp_path: Path) -> None:
+    shutil.copytree(hand_made.processing, tmp_path / "processing")
+    manifest = json.loads(hand_made.manifest().read_text())
+    path = tmp_path / "processing" / "manifest.json"
+    path.write_text(json.dumps(manifest | {"gold_history": []}))
+    record = run_report(path, tmp_path / "processing", source={})
+    assert [point.drift for point in record.result.history] == [None]
+    assert "The camera over time" not in (tmp_path / "processing" / "session.html").read_text(encoding="utf-8")

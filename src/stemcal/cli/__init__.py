@@ -23,6 +23,7 @@ VERBS = {
     "polar": "azimuthal mean and variance per position, straight from the raw counts",
     "nmf": "factorise the radial profiles of all scans that share a calibration",
     "report": "write the session page",
+    "history": "list and draw the gold calibrations of an instrument over time",
 }
 
 TERMINATED = 143

@@ -17,7 +17,7 @@ from stemcal.gold.model import LOG_WIDTH
 from stemcal.gold.pattern import Powder, accumulate, single_pattern
 from stemcal.gold.settings import GoldSettings
 from stemcal.gold.standard import powder_standard
-from stemcal.history.drift import drift_between
+from stemcal.history.drift import DriftLimits, drift_between
 from stemcal.history.entries import data_identity, entry_of, previous_of
 from stemcal.optics.disk import BrightDisk
 from stemcal.optics.ellipse import correction_matrix, to_py4dstem
@@ -181,13 +181,7 @@ def _drift(
     previous = previous_of(entry, history) if entry is not None else None
     if entry is None or previous is None:
         return None
-    return drift_between(
-        entry,
-        previous,
-        sigmas=settings.drift_sigmas,
-        pixel_size=settings.drift_pixel_size,
-        ratio=settings.drift_ratio,
-    )
+    return drift_between(entry, previous, DriftLimits.from_settings(settings.model_dump()))
 
 
 def _p_ellipse(calibration: Calibration, settings: GoldSettings) -> tuple[float, float, float, float, float]:

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from stemcal.records.base import Finding, Flag, judged
 from stemcal.records.history import Drift, HistoryEntry
 
 
-def drift_between(
-    entry: HistoryEntry, previous: HistoryEntry, *, sigmas: float, pixel_size: float, ratio: float
-) -> Drift:
+@dataclass(frozen=True)
+class DriftLimits:
+    """Beyond what a change is told.
+
+    Attributes
+    ----------
+    sigmas : float
+        Combined standard uncertainties: a change is significant. One without uncertainties counts as significant,
+        because nobody can say that it is not.
+    pixel_size : float
+        Relative change: it is large.
+    ratio : float
+        Change of the ellipse in the ratio of its axes: it is large.
+    """
+
+    sigmas: float = 5.0
+    pixel_size: float = 0.005
+    ratio: float = 0.005
+
+    @classmethod
+    def from_settings(cls, gold: Mapping[str, object]) -> Self:
+        """Return the limits in a section `gold` of settings."""
+        names = ("sigmas", "pixel_size", "ratio")
+        return cls(**{name: float(str(gold[f"drift_{name}"])) for name in names if f"drift_{name}" in gold})
+
+
+def drift_between(entry: HistoryEntry, previous: HistoryEntry, limits: DriftLimits) -> Drift:
     """Return the change from ``previous`` to ``entry``; it warns where it is both significant and large.
 
     Parameters
     ----------
     entry, previous : HistoryEntry
         Two calibrations of one series.
-    sigmas : float
-        A change is significant beyond this many combined standard uncertainties; one without uncertainties counts as
-        significant, because nobody can say that it is not.
-    pixel_size : float
-        A relative change of the pixel size beyond this is large.
-    ratio : float
-        A change of the ellipse that is worth this much in the ratio of its axes is large.
+    limits : DriftLimits
+        What a change has to exceed.
     """
     size, before = entry.pixel_size, previous.pixel_size
     change = size.value / before.value - 1
@@ -33,16 +55,20 @@ def drift_between(
     strain_sigma = _combined(_strain_sigma(entry), _strain_sigma(previous))
     since = f"since {previous.acquired_at[:19].replace('T', ' ')} ({previous.label})"
     findings = []
-    if abs(change) > pixel_size and _significant(abs(change), change_sigma, sigmas):
+    if abs(change) > limits.pixel_size and _significant(abs(change), change_sigma, limits):
         message = f"the pixel size has changed by {change:+.2%}{_words(abs(change), change_sigma)} {since}"
-        findings.append(Finding(Flag(name="drift_pixel_size", value=change, limit=pixel_size, message=message), "warn"))
-    if 2 * strain > ratio and _significant(strain, strain_sigma, sigmas):
+        findings.append(
+            Finding(Flag(name="drift_pixel_size", value=change, limit=limits.pixel_size, message=message), "warn")
+        )
+    if 2 * strain > limits.ratio and _significant(strain, strain_sigma, limits):
         message = (
             f"the ellipse has changed by {2 * strain:.2%} in ratio{_words(strain, strain_sigma)} {since}: "
             f"{previous.ellipse_ratio.value:.4f} at {previous.ellipse_angle_deg.value:.1f} deg before, "
             f"{entry.ellipse_ratio.value:.4f} at {entry.ellipse_angle_deg.value:.1f} deg now"
         )
-        findings.append(Finding(Flag(name="drift_ellipse", value=2 * strain, limit=ratio, message=message), "warn"))
+        findings.append(
+            Finding(Flag(name="drift_ellipse", value=2 * strain, limit=limits.ratio, message=message), "warn")
+        )
     return Drift(
         previous=previous,
         pixel_size_change=change,
@@ -63,8 +89,8 @@ def _combined(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else math.hypot(a, b)
 
 
-def _significant(change: float, sigma: float | None, sigmas: float) -> bool:
-    return sigma is None or change > sigmas * sigma
+def _significant(change: float, sigma: float | None, limits: DriftLimits) -> bool:
+    return sigma is None or change > limits.sigmas * sigma
 
 
 def _words(change: float, sigma: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stemcal.records.base import Measurement, Quantity, Record, Verdict
+from stemcal.records.history import Drift, HistoryEntry
 from stemcal.records.manifest import Role
 from stemcal.records.progress import DatasetState, StageProgress
 
@@ -72,6 +73,14 @@ class SessionCalibration(Record):
     serves: tuple[str, ...] = Field(description="labels of the data sets bound to it")
 
 
+class HistoryPoint(Record):
+    """One calibration of the camera in the course of time, and what has changed since the one before."""
+
+    entry: HistoryEntry
+    of_this_session: bool
+    drift: Drift | None
+
+
 class SessionGain(Record):
     """What one gain data set says of the detector, and how many data sets are read with it."""
 
@@ -114,6 +123,7 @@ class SessionResult(Record):
     datasets: tuple[SessionDataset, ...]
     calibrations: tuple[SessionCalibration, ...]
     gains: tuple[SessionGain, ...] = ()
+    history: tuple[HistoryPoint, ...] = Field(default=(), description="calibrations of the camera, oldest first")
     factorisations: tuple[SessionFactorisation, ...]
     warnings: tuple[str, ...]
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stemcal.figures.tokens import DARK, LIGHT
+from stemcal.records.base import Quantity
+from stemcal.records.history import HistoryEntry
 from stemcal.records.progress import DatasetState
-from stemcal.records.session import SessionDataset, SessionFactorisation, SessionFigure, SessionRecord, SessionResult
+from stemcal.records.session import (
+    HistoryPoint,
+    SessionDataset,
+    SessionFactorisation,
+    SessionFigure,
+    SessionRecord,
+    SessionResult,
+)
 from stemcal.report import wording
+from stemcal.report.history_figure import draw_history
 from stemcal.report.pictures import Picture, picture, thumbnail, width_for
 
 _HERE = Path(__file__).parent
@@ -47,6 +58,8 @@ STATE_WORDS: dict[DatasetState, str] = {
 }
 
 _NEEDS_A_PERSON: tuple[DatasetState, ...] = ("failed", "held", "rejected", "incomplete")
+_HISTORY_ROWS = 20
+"""Calibrations in the table; the plot and the record hold more."""
 _UNDER_WAY: tuple[DatasetState, ...] = ("growing", "waiting")
 
 
@@ -111,12 +124,15 @@ def render(record: SessionRecord, processing: Path) -> str:
     width_px = width_for(sum(len(some) for some in figures))
     rows = [_row(number, one, processing, width_px) for number, one in enumerate(result.datasets, start=1)]
     groups = [(one, _group_figures(one, processing, width_px)) for one in result.factorisations]
+    history = history_picture(result.history, width_px) if len(result.history) > 1 else None
     page = _environment().get_template("template.html.j2")
     return page.render(
         record=record,
         result=result,
         rows=rows,
         groups=groups,
+        history=history,
+        latest=result.history[: -_HISTORY_ROWS - 1 : -1],
         headline=headline(result),
         words=STATE_WORDS,
         tones=TONES,
@@ -125,6 +141,14 @@ def render(record: SessionRecord, processing: Path) -> str:
         style=_verbatim("style.css"),
         script=_verbatim("page.js"),
     )
+
+
+def history_picture(points: Sequence[HistoryPoint], width_px: int) -> Picture | None:
+    """Return the plot of a history; it is of no data set, so that no step has drawn it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "history.png"
+        draw_history(path, points)
+        return picture(path, width_px)
 
 
 def _environment() -> Environment:
@@ -138,9 +162,18 @@ def _environment() -> Environment:
         time=wording.time_text,
         percent=wording.percent_text,
         counted=wording.counted,
+        change=wording.change_text,
+        length_ratio=length_ratio,
         breakable=breakable,
     )
     return environment
+
+
+def length_ratio(entry: HistoryEntry) -> Quantity:
+    """Return effective over nominal camera length."""
+    sigma = entry.effective_camera_length_m.sigma
+    over = None if sigma is None else sigma / entry.nominal_camera_length_m
+    return Quantity(value=entry.camera_length_ratio, sigma=over, unit="1")
 
 
 def breakable(name: str) -> Markup:

@@ -6,11 +6,15 @@ import posixpath
 from collections.abc import Mapping
 from typing import Literal
 
+from stemcal.history.drift import DriftLimits
+from stemcal.history.entries import data_identity, entry_of
+from stemcal.history.points import history_points
 from stemcal.records.base import Flag, Verdict, worst
 from stemcal.records.gold import GoldResult
 from stemcal.records.manifest import Dataset
 from stemcal.records.progress import DatasetState, count_states
 from stemcal.records.session import (
+    HistoryPoint,
     Remark,
     SessionCalibration,
     SessionDataset,
@@ -32,13 +36,16 @@ def summarise(collected: Collected) -> SessionResult:
     datasets = tuple(_dataset(one, collected.records[one.id], labels) for one in entries)
     bound = {one.id: _bound_reference(one.id, collected.records[one.id]) for one in entries}
     served = {one.id: _bound_gain(one.id, collected.records[one.id]) for one in entries}
+    history = session_history(collected)
+    flags = {one.entry.identity: one.drift.quality.flags for one in history if one.drift and one.of_this_session}
+    changed = {one.id: flags.get(_identity(one), ()) for one in entries}
     return SessionResult(
         session=collected.session,
         instrument=manifest.instrument,
         counts=count_states([collected.records[one.id].progress for one in entries]),
         datasets=datasets,
         calibrations=tuple(
-            _calibration(one, collected.records[one.id], bound, labels)
+            _calibration(one, collected.records[one.id], bound, labels, changed[one.id])
             for one in entries
             if one.role == "gold" and collected.records[one.id].gold is not None
         ),
@@ -47,9 +54,36 @@ def summarise(collected: Collected) -> SessionResult:
             for one in entries
             if one.role == "gain" and collected.records[one.id].gain is not None
         ),
+        history=history,
         factorisations=tuple(_factorisation(group) for group in collected.groups),
         warnings=manifest.warnings,
     )
+
+
+def session_history(collected: Collected) -> tuple[HistoryPoint, ...]:
+    """Return the calibrations of the camera before this session and in it, each with its change.
+
+    Gold data sets of one session are compared with each other here: their records, which are made side by side, know
+    only what was measured before them.
+    """
+    manifest = collected.manifest
+    own = []
+    for one in manifest.datasets.values():
+        gold = collected.records[one.id].gold
+        found = entry_of(gold, _identity(one), one.label, manifest.instrument) if gold is not None else None
+        if found is not None:
+            own.append(found)
+    here = {one.identity for one in own}
+    together = (*(one for one in manifest.gold_history if one.identity not in here), *own)
+    limits = DriftLimits.from_settings(manifest.settings.get("gold", {}))
+    return tuple(
+        point.model_copy(update={"of_this_session": point.entry.identity in here})
+        for point in history_points(together, limits)
+    )
+
+
+def _identity(dataset: Dataset) -> str:
+    return data_identity(dataset.identity.model_dump(mode="json")) if dataset.identity else dataset.id
 
 
 def session_verdict(result: SessionResult) -> tuple[Verdict, tuple[Flag, ...]]:
@@ -66,7 +100,12 @@ def session_verdict(result: SessionResult) -> tuple[Verdict, tuple[Flag, ...]]:
     verdicts: list[Verdict] = ["warn"] if flags else []
     verdicts += ["warn" for one in result.datasets if one.verdict in {"warn", "fail"}]
     verdicts += ["warn" for one in result.factorisations if one.verdict in {"warn", "fail"} or one.state == "failed"]
+    verdicts += ["warn" for one in result.history if one.of_this_session and _has_moved(one)]
     return worst(verdicts), flags
+
+
+def _has_moved(point: HistoryPoint) -> bool:
+    return point.drift is not None and point.drift.quality.verdict == "warn"
 
 
 def _dataset(dataset: Dataset, records: Records, labels: Mapping[str, str]) -> SessionDataset:
@@ -154,7 +193,11 @@ def _calibration_reason(dataset: Dataset, records: Records) -> str | None:
 
 
 def _calibration(
-    dataset: Dataset, records: Records, bound: Mapping[str, str | None], labels: Mapping[str, str]
+    dataset: Dataset,
+    records: Records,
+    bound: Mapping[str, str | None],
+    labels: Mapping[str, str],
+    changed: tuple[Flag, ...],
 ) -> SessionCalibration:
     record = records.gold
     assert record is not None
@@ -170,7 +213,7 @@ def _calibration(
         nominal_camera_length_m=record.nominal_camera_length_m,
         voltage_kv=record.voltage_kv,
         n_rings_used=sum(ring.used for ring in result.rings) if result else None,
-        remarks=tuple(flag.message for flag in record.quality.flags),
+        remarks=tuple(flag.message for flag in (*record.quality.flags, *changed)),
         serves=tuple(labels[scan] for scan, reference in bound.items() if reference == dataset.id),
     )
 

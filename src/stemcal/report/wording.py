@@ -87,6 +87,11 @@ def percent_text(part: float, digits: int = 0) -> str:
     return f"{100 * part:.{digits}f}\u00a0%"
 
 
+def change_text(part: float) -> str:
+    """Return a relative change in percent with its sign."""
+    return f"{100 * part:+.2f}\u00a0%".replace("-", "\u2212")
+
+
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """Return ``number`` and its noun."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
