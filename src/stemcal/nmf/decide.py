@@ -15,6 +15,7 @@ from stemcal.nmf.files import full_path
 from stemcal.nmf.members import LeftOut
 from stemcal.nmf.number import Trial, choose_number, gain, try_numbers
 from stemcal.nmf.passes import Survey
+from stemcal.nmf.phases import identify
 from stemcal.nmf.profiles import Grid
 from stemcal.nmf.resample import resampled_cosines
 from stemcal.nmf.settings import NmfSettings
@@ -125,6 +126,11 @@ def result_of(chosen: Chosen, surveys: Sequence[Survey], grid: Grid, n_sample: i
             float(grid.q_per_angstrom[index]) for index in chosen.components.argmax(axis=1)
         ),
         component_stability=tuple(_stability(column, settings) for column in chosen.cosines.T),
+        component_phase=tuple(
+            identify(grid.q_per_angstrom, component, grid.weight, settings)
+            for component in chosen.components
+            if settings.phases
+        ),
     )
 
 

@@ -20,6 +20,9 @@ from stemcal.records.nmf import NmfResult
 
 WIDTH_MM = 180.0
 
+LONGEST_NAME = 9
+"""A longer name of a phase would run into the next column."""
+
 LEAST_COLUMNS = 4
 """Fewer components leave columns empty, or single maps would fill the page."""
 
@@ -60,7 +63,7 @@ def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, result: NmfRes
             for ax, one in zip(axes[:, column], maps, strict=True):
                 image(ax, one.loadings[column], colours=AMOUNT, limits=limits)
             stable = result.component_stability[column].stable
-            title = axes[0, column].set_title(f"{column + 1}{'' if stable else '  unstable'}\n{100 * share:.0f} %")
+            title = axes[0, column].set_title(f"{column + 1}  {_words(result, column)}\n{100 * share:.0f} %")
             if not stable:
                 title.set_color(LIGHT.bad)
                 _frame(axes[:, column])
@@ -72,6 +75,13 @@ def draw_maps(path: Path, maps: Sequence[ScanMaps], n_scans: int, result: NmfRes
             for unused in row[n_columns:]:
                 unused.set_axis_off()
         figure.suptitle(_maps_title(len(maps), n_scans), x=0.01, ha="left", fontsize=7.5, color=LIGHT.muted)
+
+
+def _words(result: NmfResult, column: int) -> str:
+    if not result.component_stability[column].stable:
+        return "unstable"
+    name = (result.component_phase[column].phase or "") if result.component_phase else ""
+    return literal(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
 
 
 def _frame(column: NDArray[np.object_]) -> None:
@@ -98,8 +108,8 @@ def _name_below(ax: Axes, dataset: str) -> None:
     name.set_in_layout(False)
 
 
-def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, result: NmfResult) -> None:
-    """Draw each component as it was fitted: weighted, so that noise is alike at all radii and weak rings show.
+def draw_components(path: Path, q: FloatArray, components: FloatArray, result: NmfResult) -> None:
+    """Draw each component times q, so that rings far out show beside the diffuse scattering.
 
     Parameters
     ----------
@@ -107,12 +117,12 @@ def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, 
         The PNG.
     q : ndarray
         (n_bins,) 1/angstrom.
-    weighted_components : ndarray
+    components : ndarray
         (n_components, n_bins).
     result : NmfResult
         Shares and stability, for the titles.
     """
-    n_components = len(weighted_components)
+    n_components = len(components)
     n_columns = 1 if n_components == 1 else 2
     n_rows = -(-n_components // n_columns)
     with drawing(path, WIDTH_MM, 8 + 29 * n_rows) as figure:
@@ -121,10 +131,13 @@ def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, 
             if index >= n_components:
                 ax.set_axis_off()
                 continue
-            profile(ax, q, weighted_components[index], colour=SERIES[index % len(SERIES)])
+            profile(ax, q, q * components[index], colour=SERIES[index % len(SERIES)])
             share, steady = result.component_share[index], result.component_stability[index]
             words = "stability" if steady.stable else "unstable,"
-            title = ax.set_title(f"{index + 1}   {100 * share:.1f} % of the scattering, {words} {steady.tenth:.3f}")
+            named = (
+                f"{literal(result.component_phase[index].phase or 'unidentified')}, " if result.component_phase else ""
+            )
+            title = ax.set_title(f"{index + 1}   {named}{100 * share:.1f} % of all, {words} {steady.tenth:.3f}")
             if not steady.stable:
                 title.set_color(LIGHT.bad)
             ax.set_ylim(bottom=0)
@@ -133,7 +146,7 @@ def draw_components(path: Path, q: FloatArray, weighted_components: FloatArray, 
         for ax in axes.ravel()[max(0, n_components - n_columns) : n_components]:
             ax.set_xlabel("q / Å⁻¹")
             ax.tick_params(labelbottom=True)
-        figure.supylabel("Weighted intensity", fontsize=7.5)
+        figure.supylabel("Intensity times q", fontsize=7.5)
 
 
 def draw_ranks(path: Path, result: NmfResult, settings: NmfSettings) -> None:

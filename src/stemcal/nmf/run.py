@@ -152,7 +152,7 @@ def _measure(
             writer.write_maps(maps.dataset, maps.loadings, maps.residual)
             drawn = [*drawn, maps][: settings.scans_in_figure]
     draw_maps(outputs.maps, drawn, len(surveys), result)
-    draw_components(outputs.components, grid.q_per_angstrom, chosen.components * grid.weight, result)
+    draw_components(outputs.components, grid.q_per_angstrom, chosen.components, result)
     draw_ranks(outputs.ranks, result, settings)
     return _Findings(surveys, left_out, flags_of(chosen, result, surveys, left_out, settings), result)
 

@@ -6,10 +6,43 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from stemcal.records.base import Settings
+from stemcal.errors import UsageError
+from stemcal.optics.lattice_rings import Lattice
+from stemcal.records.base import Record, Settings
 
 Quantity = Literal["mean", "variance", "excess_variance"]
 Loss = Literal["kullback_leibler", "frobenius"]
+
+
+def _check_cell(name: str, lattice: Lattice) -> None:
+    try:
+        _ = lattice.reciprocal_metric
+    except UsageError as error:
+        raise ValueError(f"phase {name}: {error}") from error
+
+
+class PhaseTable(Record):
+    """One phase that profiles may be: a cell, or a list of rings.
+
+    Give either ``cell`` (a, b, c in angstrom, alpha, beta, gamma in degrees) with ``centring`` and the reflections
+    that are ``absent`` on top, or ``rings`` (q in 1/angstrom, intensity), as a powder table or a simulation has them.
+    """
+
+    name: str = Field(min_length=1)
+    cell: tuple[float, float, float, float, float, float] | None = None
+    centring: Literal["P", "A", "B", "C", "I", "F", "R", "diamond"] = "P"
+    absent: tuple[tuple[int, int, int], ...] = ()
+    rings: tuple[tuple[float, float], ...] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.cell is None) == (self.rings is None):
+            raise ValueError(f"phase {self.name}: give either cell or rings")
+        if self.cell is not None:
+            _check_cell(self.name, Lattice(*self.cell))
+        elif any(q <= 0 or intensity <= 0 for q, intensity in self.rings or ()):
+            raise ValueError(f"phase {self.name}: q and intensity of every ring have to be above 0")
+        return self
 
 
 class NmfSettings(Settings):
@@ -134,6 +167,33 @@ class NmfSettings(Settings):
         gt=0,
         description="a fit stops when ten sweeps lower the sum of squares, or the deviance, by less than this part of "
         "it; going on fits the noise and the texture of single profiles, 1e-4 gave worse components on phantoms",
+    )
+    phases: tuple[PhaseTable, ...] = Field(
+        default=(),
+        description="phases that components may be, e.g. {name: Au, cell: [4.0782, 4.0782, 4.0782, 90, 90, 90], "
+        "centring: F}, or {name: Au, rings: [[0.4247, 100], [0.4904, 52]]} (q in 1/angstrom, intensity); the specimen "
+        "decides them, so there are none unless a session names them",
+    )
+    phase_scale_freedom: float = Field(
+        default=0.01,
+        ge=0,
+        le=0.01,
+        description="rings may lie this part further out or in than tabulated: strain, alloying, what is left of the "
+        "calibration; more, and neighbours such as Au and Ag or Pd and Pt take one another's rings",
+    )
+    min_phase_score: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="a phase is named from this score on: part of the sharp structure that its rings explain, times "
+        "the resemblance of their strengths; on phantoms the right one has 0.96, iron where no table is iron 0.7, a "
+        "film 0.2",
+    )
+    min_phase_margin: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="the score of a phase has to exceed that of the runner-up by this much; else it is ambiguous",
     )
     random_seed: int = Field(default=20, ge=0, description="of the sample and of the start; equal seeds, equal bytes")
     scans_in_figure: int = Field(default=10, ge=1, le=40, description="rows of nmf_maps.png; nmf.hdf5 has them all")

@@ -37,6 +37,23 @@ class ComponentStability(Record):
     stable: bool
 
 
+class PhaseScore(Record):
+    """How well the rings of one phase fit, 0 to 1, with its q multiplied by ``scale``."""
+
+    name: str
+    score: float
+    scale: float
+
+
+class PhaseMatch(Record):
+    """Which phase of the configuration a profile belongs to; ``phase`` is ``null`` where that is not certain."""
+
+    phase: str | None
+    reason: str
+    best: PhaseScore | None
+    runner_up: PhaseScore | None
+
+
 class NmfMember(Record):
     """One data set of the factorisation, or why it was left out.
 
@@ -57,7 +74,7 @@ class NmfResult(Record):
 
     Components are ordered by ``component_share``, the part of the modelled intensity that is theirs, largest first.
     ``explained_variance`` is that of the weighted profiles about their mean, ``n_iterations`` the sweeps or updates
-    of the last fit.
+    of the last fit. ``component_phase`` is empty where no phases are configured.
     """
 
     quantity: Literal["mean", "variance", "excess_variance"]
@@ -77,6 +94,7 @@ class NmfResult(Record):
     component_share: tuple[float, ...]
     component_peak_per_angstrom: tuple[float, ...]
     component_stability: tuple[ComponentStability, ...]
+    component_phase: tuple[PhaseMatch, ...]
 
 
 class NmfRecord(Measurement):
