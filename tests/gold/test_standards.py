@@ -17,6 +17,7 @@ from stemcal.gold.checks import judge
 from stemcal.gold.measure import Optics, measure
 from stemcal.gold.pattern import single_pattern
 from stemcal.gold.settings import GOLD, GoldSettings
+from stemcal.gold.simulated import GOLD_RINGS, expected_intensities
 from stemcal.gold.standard import CubicStandard, TabulatedStandard, powder_standard
 from stemcal.optics.rings import cubic_rings
 from stemcal.phantoms.powder import Camera, PowderPhase
@@ -116,6 +117,15 @@ def test_what_the_standards_are():
     # a primitive lattice has a ring close outside 511: the fit ends where a gap follows
     primitive = CubicStandard(kind="cubic", name="P", lattice_constant_angstrom=4.0, centring="P")
     assert powder_standard(primitive).fitted[-1].label == "321"
+
+
+def test_where_the_expected_rings_of_the_figure_come_from():
+    assert expected_intensities(GOLD).source == "py4DSTEM, kinematic"
+    assert expected_intensities(GOLD).intensities["220"] == GOLD_RINGS[8]
+    table = expected_intensities(TLCL)
+    assert (table.source, table.intensities["110"]) == ("table", thallium_chloride()[1]["intensity"])
+    silicon = expected_intensities(SILICON)
+    assert (silicon.source, silicon.intensities["200"]) == ("estimate", 0)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from calibration_truth import CAMERA, RING_Q, frames, gold_record, write_contain
 from stemcal.calibration.run import run_calibration
 from stemcal.calibration.settings import CalibrationSettings
 from stemcal.errors import DataError
+from stemcal.gold.simulated import GOLD_RINGS
 from stemcal.records.atomic import write_record
 
 # py4DSTEM warns on import and draws on its own, so it runs in a process where warnings are not errors.
@@ -67,3 +68,23 @@ def test_a_failed_calibration_is_refused(calibrated: tuple[Path, Path], tmp_path
     assert record.quality.verdict == "fail"
     with pytest.raises(DataError, match="holds no complete calibration"):
         calibrated_datacube(calibrated[0], tmp_path / "a_calibration.json")
+
+
+SIMULATE = """
+from stemcal.interop.py4dstem import gold_ring_intensities
+for square, intensity in gold_ring_intensities(1.65).items():
+    print(square, intensity)
+"""
+
+
+def test_the_gold_in_our_figure_is_py4dstems() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SIMULATE],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
+    assert {int(square): float(value) for square, value in lines} == pytest.approx(dict(GOLD_RINGS), abs=1e-4)

@@ -14,21 +14,26 @@ from stemcal.figures.panels import PATTERN, empty, image, outline
 from stemcal.figures.style import drawing, literal
 from stemcal.figures.tokens import LIGHT, SERIES
 from stemcal.gold.measure import Attempt, Calibration
-from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_points, round_radius
+from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_points, ring_shapes, ring_widths, round_radius
 from stemcal.gold.pattern import Powder
+from stemcal.gold.simulated import expected_intensities
+from stemcal.gold.standard import CubicStandard, TabulatedStandard
 from stemcal.records.base import worst
 from stemcal.records.gold import GoldRecord, GoldResult
 
-_WIDTH_MM, _HEIGHT_MM = 180.0, 118.0
+_WIDTH_MM, _HEIGHT_MM = 180.0, 128.0
 _FAILED_HEIGHT_MM = 70.0
 _AZIMUTH_BINS = 90
 _POLAR_STEP_PX = 0.5
 _BEYOND = 1.06
 _TRACE = 1e-6
+_FINE = 800
 _RING_COLOUR = "#7fe3ff"
 
 
-def draw_figure(path: Path, powder: Powder, attempt: Attempt, record: GoldRecord) -> None:
+def draw_figure(
+    path: Path, powder: Powder, attempt: Attempt, record: GoldRecord, standard: CubicStandard | TabulatedStandard
+) -> None:
     """Draw the mean pattern with the fitted rings, the polar view before and after, the profile and the residuals.
 
     Parameters
@@ -41,20 +46,25 @@ def draw_figure(path: Path, powder: Powder, attempt: Attempt, record: GoldRecord
         What came of it; without a calibration the figure shows the pattern, its profile and the reason.
     record : GoldRecord
         Its numbers and flags are written out.
+    standard : CubicStandard or TabulatedStandard
+        Says how strong its rings should be.
     """
     if attempt.calibration is None or record.result is None:
         with drawing(path, _WIDTH_MM, _FAILED_HEIGHT_MM) as figure:
             _draw_failure(figure, powder, attempt, record)
         return
     with drawing(path, _WIDTH_MM, _HEIGHT_MM) as figure:
-        grid = figure.add_gridspec(2, 1, height_ratios=(1.25, 1.0))
+        grid = figure.add_gridspec(2, 1, height_ratios=(1.15, 1.1))
         upper = grid[0].subgridspec(1, 4, width_ratios=(1.5, 0.8, 0.8, 1.1))
         lower = grid[1].subgridspec(1, 2, width_ratios=(2.2, 1.0))
         _draw_pattern(figure.add_subplot(upper[0]), powder, attempt.calibration)
         before = figure.add_subplot(upper[1])
         _draw_polar(before, figure.add_subplot(upper[2], sharey=before), powder, attempt.calibration)
         _write_numbers(figure.add_subplot(upper[3]), record, record.result)
-        _draw_profile(figure.add_subplot(lower[0]), powder, attempt.calibration, record.standard)
+        radial = lower[0].subgridspec(2, 1, height_ratios=(2.4, 1.0))
+        profile = figure.add_subplot(radial[0])
+        _draw_profile(profile, powder, attempt.calibration, record.standard)
+        _draw_expected(figure.add_subplot(radial[1], sharex=profile), attempt.calibration, standard)
         _draw_residuals(figure.add_subplot(lower[1]), attempt.calibration)
 
 
@@ -142,9 +152,9 @@ def _draw_profile(ax: Axes, powder: Powder, calibration: Calibration, standard: 
     ax.plot(radius * pixel, mean, ".", color=SERIES[0], markersize=2.5, label="mean over the ring")
     ax.plot(fit_radius * pixel, fit, color=SERIES[1], linewidth=0.9, label="fit")
     ax.set_yscale("log")
-    ax.set_xlabel("q (1/angstrom)")
-    ax.set_ylabel("counts per pixel and frame")
-    ax.set_title(f"Radial profile with the rings of {standard}")
+    ax.tick_params(labelbottom=False)
+    ax.set_ylabel("counts per pixel")
+    ax.set_title(literal(f"Radial profile with the rings of {standard}"))
     top = ax.get_ylim()[1]
     ax.set_ylim(top=top * 2.2)
     last = -np.inf
@@ -157,6 +167,27 @@ def _draw_profile(ax: Axes, powder: Powder, calibration: Calibration, standard: 
         last = q if level == 0.98 else last
         ax.text(q, level, ring.label, transform=ax.get_xaxis_transform(), ha="center", va="top", fontsize=6)
     ax.legend(loc="lower left")
+
+
+def _draw_expected(ax: Axes, calibration: Calibration, standard: CubicStandard | TabulatedStandard) -> None:
+    """Draw the electrons in each ring as they should be and as they are; a texture or another material shows here."""
+    expected, fitted = expected_intensities(standard), calibration.fitted
+    pixel, geometry = calibration.pixel_size.value, fitted.geometry
+    radius, width = ring_widths(fitted.q, geometry)
+    whole = np.array([expected.intensities[ring.label] for ring in fitted.rings])
+    used = np.array([ring.used for ring in calibration.rings])
+    found = np.array([ring.amplitude.value for ring in calibration.rings]) * radius * width
+    found *= float(found[used] @ whole[used]) / float(found[used] @ found[used])
+    fine = np.linspace(0.9 * radius[0], 1.05 * radius[-1], _FINE)
+    together = ring_shapes(fine, fitted.q, geometry).value @ whole
+    ax.fill_between(fine * pixel, together, color=SERIES[2], alpha=0.25, linewidth=0)
+    ax.vlines(radius * pixel, 0, whole, color=SERIES[2], linewidth=0.9, label=f"expected ({expected.source})")
+    ax.plot((radius * pixel)[used], found[used], "o", color=SERIES[0], markersize=2.8, label="measured")
+    ax.set_ylim(0, 1.15 * max(float(together.max()), float(found[used].max())))
+    ax.set_yticks([])
+    ax.set_xlabel("q (1/angstrom)")
+    ax.set_ylabel("whole rings")
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0, ncols=2)
 
 
 def _draw_residuals(ax: Axes, calibration: Calibration) -> None:

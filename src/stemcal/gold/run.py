@@ -101,7 +101,7 @@ def run_gold(
     quality = judge(read.powder, read.optics, settings, attempt)
     record = _record(read, attempt, quality, settings, source or {}, acquired_at)
     record = record.model_copy(update={"drift": _drift(record, settings, history, instrument)})
-    draw_figure(figure or output.with_suffix(".png"), read.powder, attempt, record)
+    draw_figure(figure or output.with_suffix(".png"), read.powder, attempt, record, settings.standard)
     write_record(output, record)
     world.bcast(record.model_dump(by_alias=True))
     return record
