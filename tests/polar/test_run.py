@@ -72,8 +72,8 @@ def changed(home: Path, path: Path, **changes: Any) -> Path:
     return path
 
 
-def outputs(prefix: Path) -> dict[str, bytes]:
-    return {name: prefix.with_name(f"{prefix.name}_{name}").read_bytes() for name in NAMES}
+def outputs(prefix: Path, names: tuple[str, ...] = NAMES) -> dict[str, bytes]:
+    return {name: prefix.with_name(f"{prefix.name}_{name}").read_bytes() for name in names}
 
 
 def test_record_and_files_agree(done: tuple[Path, PolarRecord]) -> None:
@@ -181,7 +181,8 @@ def test_the_cache_has_no_effect(done: tuple[Path, PolarRecord]) -> None:
 
 
 def test_ranks_give_the_same_bytes(home: Path, checkout: Path) -> None:
-    run_polar(home / "a_data.hdf5", home / "a_calibration.json", home / "alone", settings=SETTINGS)
+    settings = PolarSettings(symmetry_orders=(2, 4), corrected_frames=True)
+    run_polar(home / "a_data.hdf5", home / "a_calibration.json", home / "alone", settings=settings)
     launcher = Path(sys.executable).with_name("mpiexec")
     if not launcher.exists():
         pytest.skip("no mpiexec beside this Python")
@@ -189,11 +190,15 @@ def test_ranks_give_the_same_bytes(home: Path, checkout: Path) -> None:
     stemcal = [sys.executable, "-c", "import sys; from stemcal.cli import main; sys.exit(main())"]
     calibrate = ["calibration", "a_data.hdf5", "--gold", "g_gold.json", "-o", "ranks_calibration.json"]
     measure = ["polar", "a_data.hdf5", "--calibration", "a_calibration.json", "-o", "ranks"]
+    measure += ["--settings", json.dumps({"symmetry_orders": [2, 4], "corrected_frames": True})]
     for words in (calibrate, measure):
         command = [str(launcher), "-n", "2", *stemcal, *words, "--ranks", "2", "--threads", "1", "--no-progress"]
         finished = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
         assert finished.returncode == 0, finished.stderr
-    assert outputs(home / "ranks") == outputs(home / "alone")
+    names = (*NAMES[:3], "corrected.hspy", NAMES[4])
+    assert outputs(home / "ranks", names) == outputs(home / "alone", names)
+    one, two = ((home / f"{name}_polar.json").read_text().replace(name, "") for name in ("ranks", "alone"))
+    assert one == two
     one, two = ((home / f"{name}_calibration.json").read_bytes() for name in ("a", "ranks"))
     assert one == two
 

@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
     paths = PolarPaths.of(args.output)
-    keep_apart((args.data, args.calibration), (paths.mean, paths.variance, paths.full, paths.record, paths.figure))
+    keep_apart(
+        (args.data, args.calibration),
+        (paths.mean, paths.variance, paths.full, paths.record, paths.figure, paths.corrected),
+    )
 
     def action(context: StepContext[PolarSettings]) -> PolarRecord:
         return run_polar(

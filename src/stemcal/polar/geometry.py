@@ -80,17 +80,18 @@ class PolarPlan:
 
     def operators(self, cache_mb: int) -> RingOperators:
         """Return the operators of this plan; as much memory is kept for their tables."""
-        return RingOperators(self.geometry, self.keys, self._steps, cache_mb * _MIB)
+        return RingOperators(self.geometry, self.keys, self.steps_per_px, cache_mb * _MIB)
 
     def symmetry(self, rings: RingOperators, settings: PolarSettings) -> SymmetryOperators | None:
         """Return the fits of the symmetry orders about the origins of ``rings``; None where no orders are asked for."""
         if not settings.symmetry_orders:
             return None
         given = (settings.symmetry_orders, settings.counts_per_electron)
-        return SymmetryOperators(rings, *given, self.keys, self._steps, settings.operator_cache_mb * _MIB)
+        return SymmetryOperators(rings, *given, self.keys, self.steps_per_px, settings.operator_cache_mb * _MIB)
 
     @property
-    def _steps(self) -> int:
+    def steps_per_px(self) -> int:
+        """Steps of the origins to a pixel."""
         return round(1 / self.step_px)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,18 @@ from stemcal.frames.plan import Block
 from stemcal.frames.ranks import SERIAL, World
 from stemcal.frames.source import FrameSource, open_source
 from stemcal.frames.stream import stream_blocks
+from stemcal.polar.corrected import RoundFrame, Stream, write_corrected
 from stemcal.polar.figure import draw_figure
 from stemcal.polar.geometry import BoundCalibration, PolarPlan, band_slices, bound_calibration, make_plan
 from stemcal.polar.rows import ScanSums, whole_rows
 from stemcal.polar.settings import PolarSettings
 from stemcal.polar.statistics import RingStatistics, block_statistics
 from stemcal.polar.store import Layout, PolarPaths, open_store
+from stemcal.polar.tables import FractionTables
 from stemcal.records.atomic import read_record, write_record
 from stemcal.records.base import Flag, InputFile, Quality
 from stemcal.records.calibration import CalibrationRecord
-from stemcal.records.polar import PolarRecord, PolarResult
+from stemcal.records.polar import CorrectedFrames, PolarRecord, PolarResult
 from stemcal.records.provenance import provenance, relative_to_record, small_input
 from stemcal.stages import canonical
 
@@ -76,17 +80,26 @@ def run_polar(
     paths, identity = PolarPaths.of(prefix), source or {}
     record = read_record(calibration, CalibrationRecord)
     with open_source(data, scan_shape=scan_shape) as counts:
-        frames = _corrected(counts, record, calibration)
+        frames = _with_gain(counts, record, calibration)
         bound = bound_calibration(record, calibration, frames)
         plan = make_plan(bound, frames, settings)
         results = stream_blocks(
             frames, _measure(plan, frames, settings), threads=threads, world=world, progress=progress
         )
+        made = provenance("polar", settings, identity)
+        text = canonical(made.model_dump(include={"stage", "revision", "settings", "source"}))
+        if world.rank == 0:
+            sums, edges = _write(results, paths, plan, frames, settings, text)
+        else:
+            deque(results, maxlen=0)
+        corrected = None
+        if settings.corrected_frames:
+            stream = partial(stream_blocks, threads=threads, world=world, progress=progress)
+            corrected = _write_frames(
+                paths.corrected, plan, bound, frames, settings, text, stream, writes=world.rank == 0
+            )
         if world.rank != 0:
-            for _ in results:
-                pass
             return PolarRecord.model_validate(world.bcast(None))
-        sums, edges = _write(results, paths, plan, frames, settings, identity)
         inputs = [
             InputFile(role="data", path=relative_to_record(data, paths.record), identity=counts.identity),
             small_input("calibration", calibration, paths.record),
@@ -94,13 +107,15 @@ def run_polar(
         if record.gain is not None:
             inputs.append(small_input("gain", calibration.parent / record.gain.file, paths.record))
         draw_figure(paths.figure, _q_axis(plan), sums, frames.scan_shape, edges)
-        polar = _record(plan, bound, sums, frames, settings, identity, inputs, _flags(sums, frames, record))
+        result = _result(plan, bound, sums, frames, inputs[1].path, corrected)
+        quality = _flags(sums, frames, record)
+    polar = PolarRecord(method=METHOD, inputs=tuple(inputs), quality=quality, provenance=made, result=result)
     write_record(paths.record, polar)
     world.bcast(polar.model_dump(by_alias=True))
     return polar
 
 
-def _corrected(counts: FrameSource, record: CalibrationRecord, calibration: Path) -> FrameSource:
+def _with_gain(counts: FrameSource, record: CalibrationRecord, calibration: Path) -> FrameSource:
     """Return the frames with the gain that the calibration names, or as they are where it names none."""
     if record.gain is None:
         return counts
@@ -129,14 +144,12 @@ def _write(
     plan: PolarPlan,
     frames: FrameSource,
     settings: PolarSettings,
-    identity: dict[str, object],
+    text: str,
 ) -> tuple[ScanSums, tuple[float, ...]]:
     n_bins = plan.geometry.grid.n_bins
     bands, edges = band_slices(settings.band_edges_per_angstrom, plan.q_step_per_angstrom, n_bins)
     sums = ScanSums(n_bins, bands, settings.counts_per_electron)
     step = frames.microscope.scan_step_nm if frames.microscope else None
-    made = provenance("polar", settings, identity)
-    text = canonical(made.model_dump(include={"stage", "revision", "settings", "source"}))
     layout = Layout(
         frames.scan_shape,
         n_bins,
@@ -156,6 +169,36 @@ def _write(
     return sums, edges
 
 
+def _write_frames(
+    path: Path,
+    plan: PolarPlan,
+    bound: BoundCalibration,
+    frames: FrameSource,
+    settings: PolarSettings,
+    text: str,
+    stream: Stream,
+    *,
+    writes: bool,
+) -> CorrectedFrames:
+    frame = RoundFrame.around(frames.frame_shape, bound.matrix, plan.origin_px)
+    cache_bytes = settings.operator_cache_mb * 2**20
+    tables = FractionTables(frame.table, frames.frame_shape, plan.keys, plan.steps_per_px, cache_bytes)
+    size = bound.pixel_size.area_preserving.value
+    write_corrected(
+        path,
+        frames,
+        frame,
+        plan.keys,
+        tables,
+        stream,
+        writes=writes,
+        pixel_size_per_angstrom=size,
+        parameter=text,
+    )
+    row, col = frame.origin
+    return CorrectedFrames(file=path.name, frame_shape=frame.shape, origin_row_px=row, origin_col_px=col)
+
+
 def _q_axis(plan: PolarPlan) -> NDArray[np.float64]:
     return (np.arange(plan.geometry.grid.n_bins) + 0.5) * plan.q_step_per_angstrom
 
@@ -173,18 +216,16 @@ def _flags(sums: ScanSums, frames: FrameSource, calibration: CalibrationRecord) 
     return Quality(verdict=verdict, flags=tuple(flags))
 
 
-def _record(
+def _result(
     plan: PolarPlan,
     bound: BoundCalibration,
     sums: ScanSums,
     frames: FrameSource,
-    settings: PolarSettings,
-    identity: dict[str, object],
-    inputs: list[InputFile],
-    quality: Quality,
-) -> PolarRecord:
+    calibration: str,
+    corrected: CorrectedFrames | None,
+) -> PolarResult:
     grid = plan.geometry.grid
-    result = PolarResult(
+    return PolarResult(
         scan_shape=frames.scan_shape,
         n_radial_bins=grid.n_bins,
         bin_width_px=grid.bin_width_px,
@@ -196,13 +237,7 @@ def _record(
         n_missing_means=sums.n_missing_means,
         n_missing_variances=sums.n_missing_variances,
         n_origins=plan.n_origins,
-        calibration=inputs[1].path,
+        corrected=corrected,
+        calibration=calibration,
         calibration_group=bound.group,
-    )
-    return PolarRecord(
-        method=METHOD,
-        inputs=tuple(inputs),
-        quality=quality,
-        provenance=provenance("polar", settings, identity),
-        result=result,
     )

@@ -61,6 +61,11 @@ class PolarSettings(Settings):
         description="orders n of the Fourier coefficients around each ring that are measured, as [2, 4, 6]; none by "
         "default, which saves time",
     )
+    corrected_frames: bool = Field(
+        default=False,
+        description="also write the frames themselves without ellipse and descan, count-conserving float32; takes as "
+        "much disk as the counts or more, and the profiles do not need it",
+    )
     operator_cache_mb: int = Field(
         default=192,
         ge=1,

@@ -1,4 +1,4 @@
-"""The three data files of the polar step, filled scan row by scan row.
+"""The data files of the rings, filled scan row by scan row.
 
 ``<id>_azimuthal_mean.hspy`` and ``<id>_azimuthal_var.hspy`` are HyperSpy Signal1D (scan_row, scan_col, q).
 ``<id>_polar.hdf5`` holds the same and what belongs to it: every array is (scan_row, scan_col, q) float32 with its
@@ -35,11 +35,19 @@ class PolarPaths:
     full: Path
     record: Path
     figure: Path
+    corrected: Path
 
     @classmethod
     def of(cls, prefix: Path) -> PolarPaths:
         """Return the names for ``prefix``."""
-        endings = ("azimuthal_mean.hspy", "azimuthal_var.hspy", "polar.hdf5", "polar.json", "polar.png")
+        endings = (
+            "azimuthal_mean.hspy",
+            "azimuthal_var.hspy",
+            "polar.hdf5",
+            "polar.json",
+            "polar.png",
+            "corrected.hspy",
+        )
         return cls(*(prefix.with_name(f"{prefix.name}_{ending}") for ending in endings))
 
 

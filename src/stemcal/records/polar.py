@@ -9,6 +9,15 @@ from pydantic import Field
 from stemcal.records.base import Measurement, Record
 
 
+class CorrectedFrames(Record):
+    """The frames without ellipse and descan; ``file`` is relative to the folder of the record."""
+
+    file: str
+    frame_shape: tuple[int, int]
+    origin_row_px: int = Field(description="pixel in whose middle the origin of every frame is")
+    origin_col_px: int
+
+
 class PolarResult(Record):
     """Shape and extent of the azimuthal statistics; axes (scan_row, scan_col, radial bin)."""
 
@@ -23,6 +32,7 @@ class PolarResult(Record):
     n_missing_means: int = Field(description="values of the mean that are NaN")
     n_missing_variances: int = Field(description="values of the variance that are NaN")
     n_origins: int = Field(description="operators built: origins that differ after rounding to the step")
+    corrected: CorrectedFrames | None = Field(default=None, description="null where they were not asked for")
     calibration: str
     calibration_group: str = Field(description="digest of the bound pixel size and ellipse: equal means comparable")
 
