@@ -24,7 +24,7 @@ ByteOrder = Literal["little-endian", "big-endian"]
 _LINE = re.compile(r"\(?(?:MLX::)?([\w-]+)\s*[\t :]\s*(.*?)\)?$")
 _KINDS = {"unsigned": "u", "signed": "i", "float": "f"}
 _LENGTHS = {"u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (4, 8)}
-_ORDERS = {"little-endian": "<", "big-endian": ">", "dont-care": "<"}
+_ORDERS: dict[str, Literal["<", ">"]] = {"little-endian": "<", "big-endian": ">", "dont-care": "<"}
 _REMEDY = "export the map again as Lispix ripple (.rpl and .raw), or mend the line in the .rpl"
 
 

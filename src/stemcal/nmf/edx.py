@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +166,14 @@ def _correlated(
     lines = tuple(_line(one, unmixed.total, settings) for one in windows)
     chosen = [index for index, line in enumerate(lines) if line.compared]
     pairs = _pairs(loadings, net[chosen], valid, [lines[index].name for index in chosen], entry, (settings, seed))
-    done = entry.model_copy(update={"lines": lines, "pairs": pairs, "n_surrogates": settings.n_surrogates})
+    count = n_surrogates(len(pairs), settings) if pairs else 0
+    done = entry.model_copy(update={"lines": lines, "pairs": pairs, "n_surrogates": count})
     return EdxComparison(done, total, net, axis, unmixed)
+
+
+def n_surrogates(n_pairs: int, settings: EdxSettings) -> int:
+    """Return how many surrogates are drawn: so many that the smallest p-value survives the correction by half."""
+    return max(settings.n_surrogates, math.ceil(2 * 2 * n_pairs / settings.significance))
 
 
 def _line(windows: LineWindows, spectrum: FloatArray, settings: EdxSettings) -> EdxLine:
@@ -195,9 +202,10 @@ def _pairs(
     settings, seed = how
     filled = np.where(valid, net, 0.0)
     seeds = [seed, zlib.crc32(entry.dataset.encode())]
-    linear = correlate(loadings, filled, valid, settings.n_surrogates, seeds)
-    ranked = correlate(ranks(loadings, valid), ranks(filled, valid), valid, settings.n_surrogates, seeds)
-    corrected, corrected_ranked = holm(linear.p_value), holm(ranked.p_value)
+    count = n_surrogates(len(loadings) * len(names), settings)
+    linear = correlate(loadings, filled, valid, count, seeds)
+    ranked = correlate(ranks(loadings, valid), ranks(filled, valid), valid, count, seeds)
+    corrected, corrected_ranked = holm(np.stack([linear.p_value, ranked.p_value]))
     level = settings.significance
     return tuple(
         EdxPair(
@@ -209,7 +217,7 @@ def _pairs(
             spearman=float(ranked.coefficient[component, index]),
             spearman_p=float(ranked.p_value[component, index]),
             spearman_p_corrected=float(corrected_ranked[component, index]),
-            related=bool(max(corrected[component, index], corrected_ranked[component, index]) <= level),
+            related=bool(min(corrected[component, index], corrected_ranked[component, index]) <= level),
         )
         for component in range(len(loadings))
         for index, name in enumerate(names)

@@ -112,7 +112,7 @@ def place(total: FloatArray, scattering: FloatArray, settings: EdxSettings) -> P
         cols=cols,
         by_correlation=decided,
         certain=decided or total.shape == scattering.shape,
-        scores=tuple(Score(*offsets[one], float(whole[one])) for one in order),
+        scores=tuple(Score(offsets[one][0], offsets[one][1], float(whole[one])) for one in order),
         margin_sigma=margin,
         p_value=p_value,
     )
@@ -125,11 +125,11 @@ def _expected(edx_shape: tuple[int, ...], scattering: FloatArray) -> tuple[int, 
 
 
 def _offsets(edx: tuple[int, ...], scan: tuple[int, ...], reach: int) -> list[tuple[int, int]]:
-    ranges = [
+    rows, cols = (
         range(min(0, a - b) - reach, max(0, a - b) + reach + 1) if b > 1 else range(1)
         for a, b in zip(edx, scan, strict=True)
-    ]
-    return list(product(*ranges))
+    )
+    return list(product(rows, cols))
 
 
 def _interior(offsets: list[tuple[int, int]], edx: tuple[int, ...], scan: tuple[int, ...]) -> tuple[slice, slice]:

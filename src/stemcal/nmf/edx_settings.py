@@ -92,7 +92,10 @@ class EdxSettings(Settings):
         "and is left out",
     )
     n_surrogates: int = Field(
-        default=1999, ge=99, description="smooth maps without relation that each pair is compared with"
+        default=1999,
+        ge=99,
+        description="smooth maps without relation that each pair is compared with; more where there are so many "
+        "pairs that no corrected p-value could fall below the level",
     )
     significance: float = Field(
         default=0.05, gt=0, lt=1, description="level of the corrected p-value at which a pair is marked"

@@ -81,8 +81,8 @@ def correlate(
         Of the surrogates: the same for every pair of a call, and equal for equal seeds.
     """
     rows, cols = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
-    inside = np.ix_(range(len(maps)), rows, cols), np.ix_(range(len(others)), rows, cols)
-    maps, others, valid = maps[inside[0]], others[inside[1]], valid[np.ix_(rows, cols)]
+    maps, others = (one[:, rows[:, None], cols] for one in (maps, others))
+    valid = valid[rows[:, None], cols]
     targets = _unit(others[:, valid])
     coefficient = _unit(maps[:, valid]) @ targets.T
     draw = _of_whole_maps if (~valid).mean() <= _FEW_MISSING else _of_maps_with_holes

@@ -56,8 +56,8 @@ class EdxLine(Record):
 class EdxPair(Record):
     """How the map of a line and the map of a component go together.
 
-    The corrected p-values are those of Holm over all pairs of the data set, for either coefficient by itself;
-    ``related`` means that both are below the level.
+    The corrected p-values are those of Holm over both coefficients of all pairs of the data set, so that the chance
+    of any false relation among them is at most the level; ``related`` means that one of the two is below it.
     """
 
     component: int
