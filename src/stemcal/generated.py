@@ -73,11 +73,16 @@ def _config_lines() -> Iterator[str]:
             yield from _value_lines(name, value, "")
 
 
-def _section_lines(settings: Settings) -> Iterator[str]:
+def _section_lines(settings: Settings, indent: str = "  ") -> Iterator[str]:
     values = settings.model_dump(mode="json")
     for name, field in type(settings).model_fields.items():
-        yield from _comment(field.description, "  ")
-        yield from _value_lines(name, values[name], "  ")
+        yield from _comment(field.description, indent)
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield f"{indent}{name}:"
+            yield from _section_lines(value, f"{indent}  ")
+        else:
+            yield from _value_lines(name, values[name], indent)
 
 
 def _comment(text: str | None, indent: str) -> list[str]:

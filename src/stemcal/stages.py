@@ -132,6 +132,16 @@ def _measuring_rings(extent: Extent, threads: int) -> int:
     return _streaming(2, 200)(extent, threads) + math.ceil(tables) + 128 + 80
 
 
+def _factorising(extent: Extent, threads: int) -> int:
+    """Memory of the factorisation, and of the sums of its classes: counts and exposure per class, per block on its way.
+
+    ``extent`` is that of the largest frames of the group; more than ten components are rare.
+    """
+    sums = (2 * threads + 2) * 10 * 16 * extent.frame_pixels
+    blocks = (2 * threads + 2) * 2 * extent.block_bytes
+    return _INTERPRETER_MB + 3000 + math.ceil((sums + blocks) / _MIB)
+
+
 STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
     "convert": Stage(2, (), ("raw",), _converting, 300.0),
@@ -139,7 +149,7 @@ STAGES: Mapping[str, Stage] = {
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
     "polar": Stage(2, ("calibration",), ("raw",), _measuring_rings, 20.0),
-    "nmf": Stage(2, (), ("members",), _fixed(3000), 1e9),
+    "nmf": Stage(2, (), ("members",), _factorising, 50.0, may_read=("edx",)),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
 }
 

@@ -220,6 +220,9 @@ def test_too_little_data_is_a_verdict_not_an_exception(tmp_path: Path, shape: tu
         "nmf_maps.png",
         "nmf_components.png",
         "nmf_ranks.png",
+        "nmf_classes.hdf5",
+        "nmf_classes.png",
+        "nmf_edx.png",
     }
 
 

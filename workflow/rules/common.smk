@@ -111,7 +111,48 @@ def parameter_of_group(wildcards):
         )
         for name in members(wildcards)
     }
-    return stages.parameter("nmf", SETTINGS, {"members": profiles})
+    return stages.parameter(
+        "nmf", SETTINGS, {"members": profiles, "edx": edx_of(wildcards)}
+    )
+
+
+def edx_of(wildcards):
+    """Identities of the EDX maps that were taken with the members of a group."""
+    maps = {name: DATASETS[name].get("edx") for name in members(wildcards)}
+    return {name: edx for name, edx in maps.items() if edx}
+
+
+def edx_files(wildcards):
+    """The EDX maps of a group, see `raw_file`."""
+    maps = edx_of(wildcards).values()
+    return [ancient(f"{config['session']}/{edx['file']}") for edx in maps]
+
+
+def frames_of_group(wildcards):
+    """The frames that the patterns of the classes are made from."""
+    return [f"{name}_data.hdf5" for name in members(wildcards)]
+
+
+def extent_of_group(wildcards):
+    """All frames of a group, at the size of its largest."""
+    entries = [DATASETS[name] for name in members(wildcards)]
+    return stages.Extent(
+        sum(entry["identity"]["n_frames"] for entry in entries),
+        max(entry["frame_shape"][0] * entry["frame_shape"][1] for entry in entries),
+        max(entry["itemsize"] for entry in entries),
+    )
+
+
+def memory_mb_of_group(wildcards, threads, attempt):
+    """Memory of a factorisation; a second attempt gets half as much again."""
+    extent = extent_of_group(wildcards)
+    return int(stages.memory_mb("nmf", extent, threads) * (1 + attempt) / 2)
+
+
+def runtime_minutes_of_group(wildcards, threads, attempt):
+    """Time of a factorisation: an hour for the profiles, and a pass over all frames."""
+    extent = extent_of_group(wildcards)
+    return attempt * (60 + stages.runtime_minutes("nmf", extent, threads))
 
 
 def parameter_of_session(wildcards):

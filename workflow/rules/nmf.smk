@@ -4,8 +4,11 @@ rule nmf:
         means=profile_means,
         variances=profile_variances,
         statistics=profile_statistics,
+        frames=frames_of_group,
+        edx=edx_files,
     output:
         factors="nmf/{group}/nmf.hdf5",
+        classes="nmf/{group}/nmf_classes.hdf5",
         record="nmf/{group}/nmf.json",
         maps=report(
             "nmf/{group}/nmf_maps.png",
@@ -25,16 +28,28 @@ rule nmf:
             category="nmf",
             labels=group_label,
         ),
+        class_maps=report(
+            "nmf/{group}/nmf_classes.png",
+            caption="../report/nmf.rst",
+            category="nmf",
+            labels=group_label,
+        ),
+        edx_maps=report(
+            "nmf/{group}/nmf_edx.png",
+            caption="../report/nmf.rst",
+            category="nmf",
+            labels=group_label,
+        ),
     log:
         "logs/nmf/{group}.log",
     benchmark:
         "benchmarks/nmf/{group}.jsonl"
-    threads: 1
+    threads: 2
     resources:
-        mem_mb=memory_mb_of_session("nmf"),
-        runtime=60,
+        mem_mb=memory_mb_of_group,
+        runtime=runtime_minutes_of_group,
     params:
         parameter=parameter_of_group,
     shell:
-        "stemcal nmf {input.records:q} --output nmf/{wildcards.group:q} --accept-fail"
-        " --parameter {params.parameter:q} > {log:q} 2>&1"
+        "stemcal nmf {input.records:q} --edx {input.edx:q} --output nmf/{wildcards.group:q} --accept-fail"
+        " --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stemcal.discover.bind import gain_candidates, gold_candidates, group_name
 from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
+from stemcal.discover.edx import EdxAcquisition, edx_of, find_edx, identity_of
 from stemcal.discover.empad import group_empad, is_empad, read_empad_facts
 from stemcal.discover.facts import Facts, read_facts
 from stemcal.discover.history import Past, look_back
@@ -83,6 +84,8 @@ def run_discover(
     acquisitions = tuple(one for one in found if not is_empad(one) or cache.entries[one.path].facts is not None)
     seen = tuple(_dataset(request, one, cache.entries[one.path], clock()) for one in acquisitions)
     past = look_back(request.processing, request.discover.history_file, request.instrument, previous)
+    maps = find_edx(files, request.discover)
+    seen = tuple(_with_edx(request, one, maps, clock()) for one in seen)
     datasets = _with_archived(_bind(request, seen, past), previous, request.processing)
     return Manifest(
         path="",
@@ -203,6 +206,24 @@ def _bind(request: Request, datasets: tuple[Dataset, ...], past: Past) -> dict[s
         sourced = staged.model_copy(update={"source": source})
         bound[dataset.id] = hold(sourced, request.settings, request.processing)
     return bound
+
+
+def _with_edx(request: Request, dataset: Dataset, maps: tuple[EdxAcquisition, ...], now_s: float) -> Dataset:
+    """Bind the EDX map of a sample; one that is still being written waits for the next tick."""
+    if dataset.role != "sample" or dataset.verdict != "ready":
+        return dataset
+    found, reason = edx_of(dataset.mib, maps)
+    if found is None:
+        return dataset.model_copy(update={"edx_reason": reason})
+    name_problem = unusable(found.path)
+    if name_problem is not None:
+        return dataset.model_copy(update={"edx_reason": f"its EDX map: {name_problem}"})
+    if not found.is_quiet(now_s, request.discover.quiet_time_s):
+        return dataset.model_copy(update={"edx_reason": f"{found.path} is still being written"})
+    try:
+        return dataset.model_copy(update={"edx": identity_of(request.session, found)})
+    except OSError as error:
+        return dataset.model_copy(update={"edx_reason": f"{found.path} cannot be read ({error.strerror})"})
 
 
 def _references(request: Request, dataset: Dataset, golds: tuple[Dataset, ...]) -> tuple[tuple[str, ...], str | None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from stemcal.records.base import Settings
 from stemcal.records.manifest import Role
@@ -52,6 +54,11 @@ class DiscoverSettings(Settings):
     history_length: int = Field(
         default=100, ge=1, description="calibrations before this session that its page shows at most"
     )
+    edx_pattern: str = Field(
+        default=r"(^|/)EDX/(.*\D)?(?P<stamp>\d{8}_\d{6})(\D[^/]*)?\.(rpl|hspy)$",
+        description="regular expression of EDX maps by their path in the session (case ignored); what it calls `stamp` "
+        "is the time stamp in the name of the scan that the map belongs to",
+    )
     voltage_tolerance_percent: float = Field(
         default=0.5,
         gt=0,
@@ -60,3 +67,14 @@ class DiscoverSettings(Settings):
     camera_length_tolerance_percent: float = Field(
         default=1.0, gt=0, description="nominal camera lengths are round numbers; 1 % absorbs their rounding only"
     )
+
+    @field_validator("edx_pattern")
+    @classmethod
+    def _names_the_stamp(cls, value: str) -> str:
+        try:
+            names = re.compile(value).groupindex
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        if "stamp" not in names:
+            raise ValueError(f"{value!r} has no group (?P<stamp>...) for the time stamp")
+        return value

@@ -116,7 +116,7 @@ class Conditions:
 
 
 def classify(
-    factors: Path, path: Path, scans: Sequence[Scan], how: Conditions, tick: Callable[[], None] = lambda: None
+    factors: Path, path: Path, scans: Sequence[Scan], how: Conditions, tick: Callable[[object], object]
 ) -> Classified:
     """Find classes and clusters of every scan, average their patterns, compare them with EDX; write all to ``path``.
 
@@ -141,7 +141,7 @@ def classify(
             found = _Found.of(one, file[f"datasets/{one.dataset}/loadings"][...], thresholds, how)
             found.write(out.create_group(f"datasets/{one.dataset}"))
             whole = _with(whole, found, how)
-            tick()
+            tick(found.entry)
     entries = tuple(
         ClassThreshold(component=index, criterion=how.classes.threshold, value=one.value, separability=one.separability)
         for index, one in enumerate(thresholds, start=1)
@@ -168,7 +168,7 @@ def _with(whole: Classified, found: _Found, how: Conditions) -> Classified:
     drawn = (*whole.drawn, found.drawn)[: how.n_drawn]
     edx = found.edx.entry if isinstance(found.edx, EdxComparison) else found.edx
     flags = whole.flags
-    if found.entry.no_patterns and how.classes.patterns:
+    if found.patterns_are_missed:
         message = f"{found.entry.dataset} has no mean patterns of its classes: {found.entry.no_patterns}"
         flags = (*flags, Flag(name="no_class_patterns", value=found.entry.dataset, message=message))
     return Classified(
@@ -181,6 +181,23 @@ def _with(whole: Classified, found: _Found, how: Conditions) -> Classified:
 
 
 @dataclass(frozen=True)
+class _NoPatterns:
+    """Why there are no mean patterns, and whether somebody will miss them."""
+
+    reason: str
+    missed: bool = False
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """Mean patterns, where the beam is in them, and the file they were made from."""
+
+    sums: PatternSums
+    centre_px: tuple[float, float]
+    data: InputFile
+
+
+@dataclass(frozen=True)
 class _Found:
     """Everything about one data set."""
 
@@ -188,9 +205,14 @@ class _Found:
     amounts: ScanAmounts
     numbers: NDArray[np.int32]
     table: tuple[tuple[int, int, Cluster], ...]
-    patterns: PatternSums | None
+    patterns: _Patterns | _NoPatterns
     edx: EdxComparison | EdxEntry | None
     inputs: tuple[InputFile, ...] = field(default=())
+
+    @property
+    def patterns_are_missed(self) -> bool:
+        """Whether patterns were asked for, and data that should be there are not."""
+        return isinstance(self.patterns, _NoPatterns) and self.patterns.missed
 
     @classmethod
     def of(cls, scan: Scan, loadings: Loadings, thresholds: Sequence[Threshold], how: Conditions) -> _Found:
@@ -207,11 +229,11 @@ class _Found:
                 _class_entry(index, present[index], numbers, found, area, how.classes)
                 for index, (numbers, found) in enumerate(grouped)
             ),
-            pattern_centre_px=None if isinstance(patterns, str) else patterns[1],
-            no_patterns=patterns if isinstance(patterns, str) else None,
+            pattern_centre_px=patterns.centre_px if isinstance(patterns, _Patterns) else None,
+            no_patterns=patterns.reason if isinstance(patterns, _NoPatterns) else None,
         )
         amounts = ScanAmounts(scan.dataset, loadings, present)
-        edx, inputs = None, () if isinstance(patterns, str) else (patterns[2],)
+        edx, inputs = None, (patterns.data,) if isinstance(patterns, _Patterns) else ()
         if scan.edx is not None:
             name = relative_to_record(scan.edx, how.record)
             edx = compare(amounts, scan.edx, name, how.edx, how.seed)
@@ -223,12 +245,13 @@ class _Found:
             for number, one in enumerate(found, start=1)
         )
         numbers = np.stack([numbers for numbers, _ in grouped])
-        return cls(entry, amounts, numbers, table, None if isinstance(patterns, str) else patterns[0], edx, inputs)
+        return cls(entry, amounts, numbers, table, patterns, edx, inputs)
 
     @property
     def drawn(self) -> DrawnScan:
         """What the figures show of it."""
-        return DrawnScan(self.amounts, self.numbers, self.patterns.mean if self.patterns else None, self.edx)
+        mean = self.patterns.sums.mean if isinstance(self.patterns, _Patterns) else None
+        return DrawnScan(self.amounts, self.numbers, mean, self.edx)
 
     def write(self, group: h5py.Group) -> None:
         """Write all arrays; classes are (component, scan_row, scan_col), patterns (component, det_row, det_col)."""
@@ -243,10 +266,11 @@ class _Found:
             dtype=np.float64,
         ).reshape(-1, len(_TABLE))
         group.create_dataset("cluster_table", data=table).attrs["columns"] = list(_TABLE)
-        if self.patterns is not None:
-            mean = self.patterns.mean.astype(np.float32)
+        if isinstance(self.patterns, _Patterns):
+            sums = self.patterns.sums
+            mean = sums.mean.astype(np.float32)
             _write(group, "mean_patterns", mean, pattern, "raw counts per frame, moved by whole pixels; NaN = missing")
-            _write(group, "pattern_exposure", self.patterns.exposure, pattern, "frames with a valid pixel there")
+            _write(group, "pattern_exposure", sums.exposure, pattern, "frames with a valid pixel there")
         if isinstance(self.edx, EdxComparison):
             write_comparison(group, self.edx)
 
@@ -294,31 +318,23 @@ def _scan_step(profiles: Path) -> tuple[tuple[float, float] | None, str | None]:
     return None, f"the scan step is not known: the scan axes are in {row.units or 'no unit'}"
 
 
-def _patterns(
-    scan: Scan, present: BoolArray, how: Conditions
-) -> tuple[PatternSums, tuple[float, float], InputFile] | str:
-    """Return the mean patterns, their centre and the file they were made from, or why there are none."""
+def _patterns(scan: Scan, present: BoolArray, how: Conditions) -> _Patterns | _NoPatterns:
     if not how.classes.patterns:
-        return "they were not asked for (classes.patterns)"
-    if not present.any():
-        return "no position is in any class"
+        return _NoPatterns("they were not asked for (classes.patterns)")
     inputs = {one.role: one.path for one in read_record(scan.polar_record, PolarRecord).inputs}
     if not {"data", "calibration"} <= inputs.keys():
-        return "the record of its profiles does not name data and calibration"
+        return _NoPatterns("the record of its profiles does not name data and calibration")
     data, calibration = (scan.polar_record.parent / inputs[role] for role in ("data", "calibration"))
     try:
         origin = read_record(calibration, CalibrationRecord).origin
         if origin is None:
-            return f"{calibration.name} holds no origin"
+            return _NoPatterns(f"{calibration.name} holds no origin", missed=True)
         scan_shape = (present.shape[1], present.shape[2])
         with open_source(data, scan_shape=scan_shape) as source:
             positions = evaluate(origin.coefficients_row_px, origin.coefficients_col_px, origin.degree, scan_shape)
             shifts, centre = whole_shifts(positions)
             sums = class_patterns(source, present.reshape(len(present), -1), shifts, threads=how.threads)
-            return (
-                sums,
-                centre,
-                InputFile(role="data", path=relative_to_record(data, how.record), identity=source.identity),
-            )
+            read = InputFile(role="data", path=relative_to_record(data, how.record), identity=source.identity)
+            return _Patterns(sums, centre, read)
     except DataError as error:
-        return f"{error.path.name}: {error.problem}"
+        return _NoPatterns(f"{error.path.name}: {error.problem}", missed=True)

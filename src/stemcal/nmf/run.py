@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stemcal.errors import UsageError
+from stemcal.nmf.after import with_classes
 from stemcal.nmf.decide import decide, flags_of, member_entries, result_of, too_little
 from stemcal.nmf.figures import draw_components, draw_maps, draw_nothing, draw_ranks
 from stemcal.nmf.files import names, open_nmf_writer, polar_record_path, read_member
@@ -68,6 +69,8 @@ def run_nmf(
     settings: NmfSettings,
     source: dict[str, object],
     progress: Progress,
+    edx: Mapping[Path, Path] | None = None,
+    threads: int = 1,
 ) -> NmfRecord:
     """Factorise the radial profiles of the data sets at ``prefixes`` together.
 
@@ -83,6 +86,10 @@ def run_nmf(
         Identity of the data, as the workflow passes it.
     progress : callable
         Takes (done, total) data sets.
+    edx : mapping of Path, optional
+        EDX map of each data set that has one, by its prefix.
+    threads : int
+        For the pass over the frames; no effect on results.
 
     Returns
     -------
@@ -104,8 +111,10 @@ def run_nmf(
     left_out = (*(one for one in found if isinstance(one, LeftOut)), *selection.left_out)
     # Sums in BLAS depend on how many threads share them; one thread gives the same bytes on every machine.
     with threadpool_limits(limits=1):
-        findings = _measure(selection, left_out, outputs, settings, _Ticks(progress, 3 * len(selection.used)))
-    record = _record(findings, outputs, settings, source)
+        ticks = _Ticks(progress, 4 * len(selection.used))
+        findings = _measure(selection, left_out, outputs, settings, ticks)
+        factorised = _record(findings, outputs, settings, source)
+        record = with_classes(factorised, outputs.data, settings, edx=edx or {}, threads=threads, tick=ticks)
     write_record(outputs.record, record)
     return record
 

@@ -7,6 +7,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from stemcal.errors import UsageError
+from stemcal.nmf.class_settings import ClassSettings
+from stemcal.nmf.edx_settings import EdxSettings
 from stemcal.optics.lattice_rings import Lattice
 from stemcal.records.base import Record, Settings
 
@@ -197,6 +199,11 @@ class NmfSettings(Settings):
     )
     random_seed: int = Field(default=20, ge=0, description="of the sample and of the start; equal seeds, equal bytes")
     scans_in_figure: int = Field(default=10, ge=1, le=40, description="rows of nmf_maps.png; nmf.hdf5 has them all")
+
+    classes: ClassSettings = Field(
+        default=ClassSettings(), description="where each component is present, and the clusters of such positions"
+    )
+    edx: EdxSettings = Field(default=EdxSettings(), description="comparison with EDX maps, where there are any")
 
     @property
     def chosen_loss(self) -> Loss:

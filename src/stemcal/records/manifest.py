@@ -32,6 +32,14 @@ class RawIdentity(Record):
     microscope_sha256: str | None
 
 
+class EdxFile(Record):
+    """An EDX map: its path in the session, and what makes it the same one (never its time)."""
+
+    file: str
+    size_bytes: int
+    beginning_sha256: str
+
+
 class Dataset(Record):
     """One acquisition.
 
@@ -62,6 +70,8 @@ class Dataset(Record):
     binding_reason: str | None = None
     gain_candidates: tuple[str, ...] = ()
     gain_reason: str | None = None
+    edx: EdxFile | None = Field(default=None, description="EDX map that was taken with it")
+    edx_reason: str | None = None
     group: str | None = Field(default=None, description="data sets of one group may be factorised together")
     stages: tuple[str, ...] = ()
     source: dict[str, object] = Field(

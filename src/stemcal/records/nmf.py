@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from stemcal.records.base import Measurement, Record
+from stemcal.records.classes import ClassThreshold, DatasetClasses
+from stemcal.records.edx import EdxEntry
 
 
 class RankScan(Record):
@@ -103,3 +105,6 @@ class NmfRecord(Measurement):
     schema_id: Literal["stemcal/nmf/2"] = Field(default="stemcal/nmf/2", alias="schema")
     members: tuple[NmfMember, ...]
     result: NmfResult | None
+    class_thresholds: tuple[ClassThreshold, ...] = ()
+    classes: tuple[DatasetClasses, ...] = ()
+    edx: tuple[EdxEntry, ...] = ()

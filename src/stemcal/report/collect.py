@@ -35,7 +35,9 @@ NMF_FIGURES = (
     ("nmf_maps.png", "Where each component is"),
     ("nmf_components.png", "Components"),
     ("nmf_ranks.png", "How many components"),
+    ("nmf_classes.png", "Classes and clusters"),
 )
+EDX_FIGURE = (("nmf_edx.png", "Elements and components"),)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _group(name: str, processing: Path) -> Group:
     record, problem = _read(folder / "nmf.json", NmfRecord)
     figures = tuple(
         SessionFigure(stage="nmf", path=f"nmf/{name}/{file}", caption=caption)
-        for file, caption in NMF_FIGURES
+        for file, caption in (*NMF_FIGURES, *(EDX_FIGURE if record and record.edx else ()))
         if (folder / file).is_file()
     )
     return Group(name, f"nmf/{name}/nmf.json", record, look_at(folder / "nmf.json"), problem, figures)
