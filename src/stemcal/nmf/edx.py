@@ -24,7 +24,7 @@ from stemcal.records.edx import EdxEnergy, EdxEntry, EdxLine, EdxOffset, EdxPair
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-_LEAST_POSITIONS = 50
+_LEAST_POSITIONS = 30
 """Fewer positions in common say nothing about a relation."""
 
 

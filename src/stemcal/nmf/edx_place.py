@@ -96,7 +96,8 @@ def place(total: FloatArray, scattering: FloatArray, settings: EdxSettings) -> P
     reference = scattering[interior]
     valid = np.isfinite(reference) & np.isfinite(stacked).all(axis=0)
     if valid.sum() < _LEAST_POSITIONS:
-        return Placement(*expected, by_correlation=False, certain=False, scores=(), margin_sigma=0.0, p_value=1.0)
+        same = total.shape == scattering.shape
+        return Placement(*expected, by_correlation=False, certain=same, scores=(), margin_sigma=0.0, p_value=1.0)
     whole, partial = _jackknifed(stacked, reference, valid)
     order = np.argsort(-np.abs(whole), kind="stable")
     best, runner_up = order[0], order[min(1, len(order) - 1)]

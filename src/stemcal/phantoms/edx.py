@@ -16,6 +16,7 @@ N_CHANNELS = 1100
 LINES_KEV: Mapping[str, float] = {
     "C K": 0.277,
     "O K": 0.525,
+    "Al K": 1.487,
     "Si K": 1.740,
     "Ti K": 4.511,
     "Fe K": 6.404,

@@ -67,7 +67,7 @@ class Recipe:
         growing = {**stated, "expected": "growing", "frames_on_disk": few * cols // 2 + 1}
         return (
             self.gold(),
-            self.sample("20250513_094127", (rows, cols), 0.4, _ISLANDS, stated),
+            self.sample("20250513_094127", (rows, cols), 0.4, _ISLANDS, {**stated, "edx": True}),
             self.sample("20250513_094655", (rows, cols), 0.7, _LAYERS, {"lines_in_hdr": True}),
             self.sample("20250513_095310", (square, square), 0.9, _TORN, {}),
             self.sample(

@@ -110,6 +110,7 @@ class ScanPlan(Record):
     camera: CameraPlan | None = Field(default=None, description="instead of the session's")
     step_nm: float = 5.0
     stage_um: tuple[float, float] = (0.0, 0.0)
+    edx: bool = Field(default=False, description="an EDX map was taken with it")
 
     @property
     def n_frames(self) -> int:

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from stemcal.errors import UsageError
 from stemcal.formats.chip_gap import remove_gap
+from stemcal.formats.edx import write_edx
 from stemcal.formats.merlin import append_mib, inspect_mib, write_mib
 from stemcal.formats.merlin.writer import READOUT_S
 from stemcal.formats.microscope import write_microscope
 from stemcal.phantoms.damage import cut_last_frame, garble_header
+from stemcal.phantoms.edx import AXIS, edx_counts
 from stemcal.phantoms.gain import FlatField, gain_pattern, thinned, tilted_dose
 from stemcal.phantoms.materials import phase_maps, phases_of
 from stemcal.phantoms.plan import SessionPlan
@@ -37,6 +39,8 @@ Action = Literal["written", "kept", "touched", "grown"]
 _SEEDS_PER_SESSION = 1000
 _TILT = (0.12, -0.08)
 """How much the dose of a flat field rises toward the last row and column."""
+_X_RAYS = 400
+"""Counts of an EDX map per position of pure material."""
 _FLY_BACK_NS = 500_000
 """Pause between two lines."""
 _DAMAGE = {"cut": cut_last_frame, "garbled_header": garble_header}
@@ -133,11 +137,23 @@ def write_scan(folder: Path, plan: SessionPlan, scan: ScanPlan) -> Path:
         time_ns=_line_times_ns(plan, scan),
     )
     write_microscope(mib.with_name(f"{scan.timestamp}.hdf"), plan.microscope(scan))
+    if scan.edx:
+        _write_edx(folder / "Merlin" / scan.folder / "EDX", plan, scan)
     if scan.damage is not None:
         _DAMAGE[scan.damage](mib)
     if scan.expected != "growing":
         _set_time(mib.parent, _start(scan).timestamp())
     return mib
+
+
+def _write_edx(folder: Path, plan: SessionPlan, scan: ScanPlan) -> None:
+    """Write the EDX map of ``scan``: each phase is one element, and gives X-rays as it scatters."""
+    maps = phase_maps(scan)
+    compositions = [{f"{name} K": 1.0} for name in maps]
+    counts = edx_counts(np.stack(list(maps.values())), compositions, counts_per_position=_X_RAYS, seed=plan.seed)
+    path = folder / f"Map Data-Map Data - Site_{scan.timestamp}.rpl"
+    write_edx(path, counts, AXIS)
+    _set_time(folder, _start(scan).timestamp())
 
 
 def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Iterator[NDArray[Any]]:
