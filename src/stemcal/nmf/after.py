@@ -15,6 +15,9 @@ from stemcal.nmf.settings import NmfSettings
 from stemcal.records.base import Quality
 from stemcal.records.nmf import NmfRecord
 
+_MOST_DRAWN = 5
+"""A data set takes two rows, and its arrays stay in memory until it is drawn."""
+
 
 @dataclass(frozen=True)
 class ClassOutputs:
@@ -76,12 +79,12 @@ def with_classes(
         classes=settings.classes,
         edx=settings.edx,
         seed=settings.random_seed,
-        n_drawn=settings.scans_in_figure,
+        n_drawn=min(settings.scans_in_figure, _MOST_DRAWN),
         threads=threads,
     )
     found = classify(factors, outputs.data, scans, how, tick)
     draw_classes(outputs.classes, found.drawn, len(scans), found.thresholds)
-    draw_edx(outputs.edx, found.drawn, len(found.edx))
+    draw_edx(outputs.edx, found.drawn_edx, len(found.edx))
     return _added(record, found)
 
 

@@ -123,25 +123,25 @@ def draw_edx(path: Path, scans: Sequence[DrawnScan], n_edx: int) -> None:
     path : Path
         The PNG.
     scans : sequence of DrawnScan
-        The data sets to draw; those without EDX are passed over.
+        The data sets to draw, all with an EDX map.
     n_edx : int
         How many EDX maps there are in all.
     """
     shown = [one for one in scans if one.edx is not None]
     if not shown:
-        reason = "No EDX map was given" if n_edx == 0 else f"{n_edx} EDX maps: see nmf.json and nmf_classes.hdf5"
         with drawing(path, WIDTH_MM, 20) as figure:
-            empty(figure.subplots(), reason)
+            empty(figure.subplots(), "No EDX map was given")
         return
     heights = [_edx_height(one) for one in shown]
     with drawing(path, WIDTH_MM, sum(heights)) as figure:
         parts = figure.subfigures(len(shown), 1, height_ratios=heights, squeeze=False)
         for part, one in zip(parts[:, 0], shown, strict=True):
-            assert one.edx is not None
-            if isinstance(one.edx, EdxEntry):
-                empty(part.subplots(), f"{one.amounts.dataset}: {one.edx.reason}")
-            else:
+            if isinstance(one.edx, EdxComparison):
                 _edx_part(part, one, one.edx)
+            elif one.edx is not None:
+                empty(part.subplots(), f"{one.amounts.dataset}: {one.edx.reason}")
+        if n_edx > len(shown):
+            figure.text(0.99, 0.005, f"{len(shown)} of {n_edx} EDX maps", ha="right", fontsize=5.5, color=LIGHT.muted)
 
 
 def _edx_columns(one: DrawnScan) -> int:

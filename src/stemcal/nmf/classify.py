@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ class Classified:
         Maps that were not compared, patterns that could not be made.
     inputs : tuple of InputFile
         Files that were read besides the profiles.
-    drawn : tuple of DrawnScan
-        What the figures show, of the first data sets.
+    drawn, drawn_edx : tuple of DrawnScan
+        What the figures show: of the first data sets, and of the first with an EDX map.
     """
 
     thresholds: tuple[ClassThreshold, ...] = ()
@@ -75,6 +75,7 @@ class Classified:
     flags: tuple[Flag, ...] = ()
     inputs: tuple[InputFile, ...] = ()
     drawn: tuple[DrawnScan, ...] = ()
+    drawn_edx: tuple[DrawnScan, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Conditions:
     seed : int
         Of the surrogates.
     n_drawn : int
-        Data sets to keep for the figures.
+        Data sets to keep for each figure.
     threads : int
         For the pass over the frames; no effect on results.
     """
@@ -146,9 +147,7 @@ def classify(
         ClassThreshold(component=index, criterion=how.classes.threshold, value=one.value, separability=one.separability)
         for index, one in enumerate(thresholds, start=1)
     )
-    return Classified(
-        entries, whole.classes, whole.edx, (*whole.flags, *edx_flags(whole.edx)), whole.inputs, whole.drawn
-    )
+    return replace(whole, thresholds=entries, flags=(*whole.flags, *edx_flags(whole.edx)))
 
 
 def _thresholds(file: h5py.File, scans: Sequence[Scan], settings: ClassSettings) -> tuple[Threshold, ...]:
@@ -165,7 +164,6 @@ def _thresholds(file: h5py.File, scans: Sequence[Scan], settings: ClassSettings)
 
 
 def _with(whole: Classified, found: _Found, how: Conditions) -> Classified:
-    drawn = (*whole.drawn, found.drawn)[: how.n_drawn]
     edx = found.edx.entry if isinstance(found.edx, EdxComparison) else found.edx
     flags = whole.flags
     if found.patterns_are_missed:
@@ -176,7 +174,8 @@ def _with(whole: Classified, found: _Found, how: Conditions) -> Classified:
         edx=whole.edx if edx is None else (*whole.edx, edx),
         flags=flags,
         inputs=(*whole.inputs, *found.inputs),
-        drawn=drawn,
+        drawn=(*whole.drawn, found.drawn)[: how.n_drawn],
+        drawn_edx=whole.drawn_edx if edx is None else (*whole.drawn_edx, found.drawn)[: how.n_drawn],
     )
 
 
