@@ -274,6 +274,10 @@ def _warnings(acquisitions: tuple[Acquisition, ...], cache: Cache, bounds: Bound
     return tuple(f"{path}: {warning}" for path, facts in pairs if facts for warning in _doubts(facts, bounds))
 
 
+def _edx_warnings(datasets: tuple[Dataset, ...]) -> tuple[str, ...]:
+    return tuple(f"{one.mib}: no EDX: {one.edx_reason}" for one in datasets if one.edx_reason)
+
+
 def _doubts(facts: Facts, bounds: Bounds) -> tuple[str, ...]:
     offences = bounds.offences(facts.microscope).values() if facts.microscope else ()
     return (*facts.warnings, *offences)
