@@ -18,6 +18,8 @@ _FEWEST_TILES = 8
 _MOST_REJECTED = 0.2
 _CENTRE_PX = 0.5
 _DISTORTION = 1e-3
+_DISTORTION_ALONE = 3e-3
+"""Of a single pattern, which does not say how uncertain it is."""
 _RESIDUAL_PX = 0.2
 _CHI_SQUARE_GAIN = 2.0
 _COVERAGE = 0.6
@@ -134,10 +136,16 @@ def _check_centre(case: Case) -> Iterator[Finding]:
 
 def _check_distortion(case: Case) -> Iterator[Finding]:
     for order, size in zip((3, 4), case.calibration.harmonics, strict=True):
-        if size.value > max(_DISTORTION, _SIGMAS * (size.sigma or 0.0)):
+        if size.value > (_DISTORTION_ALONE if size.sigma is None else max(_DISTORTION, _SIGMAS * size.sigma)):
             what = f"a distortion of order {order} ({size.value:.1e} of their radius)"
             message = f"the rings carry {what} that no ellipse removes"
             yield Finding(Flag(name="not_elliptical", value=size.value, limit=_DISTORTION, message=message), "warn")
+
+
+def _check_spots(case: Case) -> Iterator[Finding]:
+    if not case.calibration.fitted.in_spots:
+        message = "the rings could not be fitted as rows of spots: uneven rings count as smooth over 15 deg"
+        yield Finding(Flag(name="not_in_spots", message=message), "note")
 
 
 def _check_residuals(case: Case) -> Iterator[Finding]:
@@ -176,6 +184,7 @@ _CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _check_contrast,
     _check_centre,
     _check_distortion,
+    _check_spots,
     _check_residuals,
     _check_angle,
     _check_optics,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemcal.gold.model import (
+    APERTURE,
     COL,
     LOG_SPREAD,
     LOG_WIDTH,
@@ -18,23 +19,28 @@ from stemcal.gold.model import (
     ROW,
     Annulus,
     Array,
-    RingShape,
     SectorSolver,
     amplitudes_of,
     beyond_linear,
     in_sectors,
     radius_derivatives,
-    ring_shapes,
     ring_widths,
+    shapes_at,
     solve_sectors,
 )
+from stemcal.gold.profile import RingShape
 
 _MOST_STEPS = 40
-_LONGEST_STEP = np.array([1.0, 1.0, 0.01, 0.01, 0.01, 0.3, 0.5])
-_CONVERGED_STEP = np.array([1e-3, 1e-3, 1e-5, 1e-5, 5e-6, 1e-2, np.inf])
-"""Steps below these end the fit, below what the data of any scan can tell; the growth of the width is not asked."""
-_SPREAD_PRIOR = (np.log(0.004), 1.0)
-"""Growth of the ring width with radius, as mean and sd of its logarithm: it ties the fit where the data say nothing."""
+_LONGEST_STEP = np.array([1.0, 1.0, 0.01, 0.01, 0.01, 0.3, 1.0, 0.5])
+_CONVERGED_STEP = np.array([1e-3, 1e-3, 1e-5, 1e-5, 5e-6, 1e-2, np.inf, np.inf])
+"""Steps below these end the fit, below what the data of any scan can tell; the finer shape of a spot is not asked."""
+_SHAPE = np.array([LOG_WIDTH, APERTURE, LOG_SPREAD])
+_LOWEST, _HIGHEST = np.full(N_GEOMETRY, -np.inf), np.full(N_GEOMETRY, np.inf)
+_LOWEST[_SHAPE] = np.log(0.2), -4.0, np.log(3e-4)
+_HIGHEST[_SHAPE] = np.log(40.0), 6.0, np.log(0.05)
+"""Beyond these a parameter of the shape does not change the rings any more, and its steps would grow without end."""
+_PRIOR = {LOG_SPREAD: (np.log(0.004), 1.0), APERTURE: (0.0, 2.0)}
+"""Mean and standard deviation of what ties the fit where the data say nothing of the shape."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class State:
     Attributes
     ----------
     geometry : numpy.ndarray
-        (7,).
+        (8,).
     amplitudes : numpy.ndarray
         (N_SECTORS, n_rings).
     model : numpy.ndarray
@@ -70,9 +76,9 @@ class State:
 
     @property
     def cost(self) -> float:
-        """Sum of squares, with the prior on the spread."""
-        prior = (self.geometry[LOG_SPREAD] - _SPREAD_PRIOR[0]) / _SPREAD_PRIOR[1]
-        return float(self.residual @ self.residual + prior**2)
+        """Sum of squares, with the priors on the shape."""
+        prior = sum(((self.geometry[which] - mean) / sd) ** 2 for which, (mean, sd) in _PRIOR.items())
+        return float(self.residual @ self.residual + prior)
 
 
 def evaluate(annulus: Annulus, q: Array, geometry: Array, data: Array, root_weight: Array) -> State:
@@ -85,28 +91,30 @@ def evaluate(annulus: Annulus, q: Array, geometry: Array, data: Array, root_weig
     q : numpy.ndarray
         (n_rings,) on a flat detector, 1/angstrom.
     geometry : numpy.ndarray
-        (7,).
+        (8,).
     data, root_weight : numpy.ndarray
         (n,) mean counts, square root of their weight.
     """
     radius, by_geometry = radius_derivatives(annulus, geometry)
-    shape = ring_shapes(radius, q, geometry)
+    shape = shapes_at(radius, q, geometry)
     solvers = solve_sectors(annulus, shape, data, root_weight)
     amplitudes, model = amplitudes_of(annulus, solvers, data, root_weight)
     return State(geometry, amplitudes, model, (data - model) * root_weight, solvers, radius, by_geometry, shape)
 
 
 def jacobian(annulus: Annulus, q: Array, state: State, root_weight: Array) -> Array:
-    """Return the weighted derivatives (n, 7) of the model by the geometry, less what is linear."""
+    """Return the weighted derivatives (n, 8) of the model by the geometry, less what is linear."""
     amplitudes = np.nan_to_num(state.amplitudes)
-    ring, width = ring_widths(q, state.geometry)
-    core = np.exp(2 * state.geometry[LOG_WIDTH]) / width
-    spread = np.exp(2 * state.geometry[LOG_SPREAD]) * ring**2 / width
-    by_radius = in_sectors(annulus, state.shape.by_radius, amplitudes)
-    by_core = in_sectors(annulus, state.shape.by_width, amplitudes * core)
-    by_spread = in_sectors(annulus, state.shape.by_width, amplitudes * spread)
-    by_scale = in_sectors(annulus, state.shape.by_ring_radius, amplitudes * ring) + by_spread
-    columns = np.column_stack([by_radius[:, None] * state.by_geometry, by_scale, by_core, by_spread])
+    shape, widths = state.shape, ring_widths(q, state.geometry)
+    by_radius = in_sectors(annulus, shape.by_radius, amplitudes)
+    by_aperture = in_sectors(annulus, shape.by_aperture, amplitudes)
+    by_width, by_part, by_spread = (
+        in_sectors(annulus, shape.by_sigma, amplitudes * change) for change in widths.sigma_by
+    )
+    by_scale = in_sectors(annulus, shape.by_ring_radius, amplitudes * widths.ring) + by_spread
+    by_width += widths.aperture_by[0] * by_aperture
+    by_part += widths.aperture_by[1] * by_aperture
+    columns = np.column_stack([by_radius[:, None] * state.by_geometry, by_scale, by_width, by_part, by_spread])
     return beyond_linear(annulus, state.solvers, columns * root_weight[:, None])
 
 
@@ -122,7 +130,7 @@ class JointFit:
 def fit(
     annulus: Annulus, q: Array, start: Array, data: Array, root_weight: Array, *, tolerance: float = 1.0
 ) -> JointFit:
-    """Fit the geometry to the data; arguments as for :func:`evaluate`, from ``start`` (7,).
+    """Fit the geometry to the data; arguments as for :func:`evaluate`, from ``start`` (8,).
 
     ``tolerance`` widens the steps that end the fit, for a first pass with preliminary weights.
 
@@ -145,19 +153,26 @@ def fit(
     return JointFit(state, slope, False)
 
 
-def _normal_matrix(slope: Array) -> Array:
-    normal = slope.T @ slope
-    normal[LOG_SPREAD, LOG_SPREAD] += 1 / _SPREAD_PRIOR[1] ** 2
-    return np.asarray(normal)
-
-
 def _step(slope: Array, state: State, damping: float) -> Array:
-    normal = _normal_matrix(slope)
+    """Return the damped Gauss-Newton step; what would leave its bounds goes to them, the others follow."""
+    normal = slope.T @ slope
     gradient = slope.T @ state.residual
-    gradient[LOG_SPREAD] -= (state.geometry[LOG_SPREAD] - _SPREAD_PRIOR[0]) / _SPREAD_PRIOR[1] ** 2
+    for which, (mean, sd) in _PRIOR.items():
+        normal[which, which] += 1 / sd**2
+        gradient[which] -= (state.geometry[which] - mean) / sd**2
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-12 * np.trace(normal) + 1e-300))
-    scaled = normal / np.outer(scale, scale) + damping * np.eye(N_GEOMETRY)
-    step = np.linalg.solve(scaled, gradient / scale) / scale
+    normal = normal / np.outer(scale, scale) + damping * np.eye(N_GEOMETRY)
+    low = np.maximum(-_LONGEST_STEP, _LOWEST - state.geometry)
+    high = np.minimum(_LONGEST_STEP, _HIGHEST - state.geometry)
+    step, free = np.zeros(N_GEOMETRY), np.ones(N_GEOMETRY, np.bool_)
+    for _ in range(_SHAPE.size + 1):
+        rest = gradient / scale - normal @ np.where(free, 0.0, step * scale)
+        step[free] = np.linalg.solve(normal[np.ix_(free, free)], rest[free]) / scale[free]
+        over = _SHAPE[(step[_SHAPE] < low[_SHAPE]) | (step[_SHAPE] > high[_SHAPE])]
+        if not free[over].any():
+            break
+        step[over] = np.clip(step[over], low[over], high[over])
+        free[over] = False
     return np.asarray(step * min(1.0, float(np.min(_LONGEST_STEP / np.maximum(np.abs(step), 1e-300)))))
 
 
@@ -200,7 +215,7 @@ def harmonics(annulus: Annulus, joint: JointFit, root_weight: Array) -> Array:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one set of data says: geometry (7,), harmonics (4,), mean amplitude of each ring (n_rings,)."""
+    """What one set of data says: geometry (8,), harmonics (4,), mean amplitude of each ring (n_rings,)."""
 
     geometry: Array
     harmonics: Array

@@ -155,7 +155,7 @@ def measure(powder: Powder, optics: Optics, settings: GoldSettings) -> Attempt:
     if search is None or refusal is not None:
         return Attempt(centre, search, None, refusal)
     q = _on_detector([ring.q_per_angstrom for ring in standard.fitted], optics)
-    fitted = _fit(powder, standard, q, start_geometry(search.best, centre, width))
+    fitted = _fit(powder, standard, q, start_geometry(search.best, centre, width, disk_radius))
     refusal = _judge_fit(fitted, search)
     if fitted is None or refusal is not None:
         return Attempt(centre, search, None, refusal)
@@ -299,7 +299,8 @@ def _ring_results(powder: Powder, fitted: Rings, settings: GoldSettings) -> tupl
     for k, ring in enumerate(fitted.rings):
         amplitude = float(fitted.best.amplitudes[k])
         sigma = None if covariance is None else float(np.sqrt(covariance[k, k]))
-        noise = fitted.amplitude_noise[k] if sigma is None else max(sigma, float(fitted.amplitude_noise[k]))
+        # by the noise of counting: that few grains make a ring uneven does not make it doubtful
+        noise = float(fitted.amplitude_noise[k])
         coverage = ring_coverage(usable, fitted.geometry, float(fitted.q[k]) * scale)
         used = coverage >= settings.min_ring_coverage and amplitude > _SIGNIFICANT * noise
         residual = float(fitted.offsets_px[k]) if used and np.isfinite(fitted.offsets_px[k]) else None

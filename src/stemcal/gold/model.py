@@ -4,7 +4,7 @@ The annulus that holds the rings is cut into sectors of azimuth. In every sector
 the background its own B-spline over the radius, so that neither a spotty ring, nor Friedel mates of unequal strength,
 nor a background that leans to one side can pull the geometry: only where the rings are can. All of these parameters
 are linear and are solved for in each evaluation (variable projection; Golub and Pereyra, SIAM J. Numer. Anal. 10, 413
-(1973)), and the seven that are left are the geometry.
+(1973)), and the eight that are left are the geometry: five that are asked for, three for the shape of the rings.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
-from scipy.special import i0e, i1e
 
+from stemcal.gold.profile import RingShape, ring_shapes
 from stemcal.optics.ellipse import correction_matrix, strain_matrix
 
 Array = NDArray[np.float64]
 
 N_SECTORS = 24
-N_GEOMETRY = 7
-ROW, COL, E1, E2, LOG_SCALE, LOG_WIDTH, LOG_SPREAD = range(N_GEOMETRY)
-"""Geometry: centre (px), strain, ln of px per 1/angstrom, ln of the ring width (px), ln of its growth with radius."""
+N_GEOMETRY, N_SOUGHT = 8, 5
+ROW, COL, E1, E2, LOG_SCALE, LOG_WIDTH, APERTURE, LOG_SPREAD = range(N_GEOMETRY)
+"""Geometry: centre (px), strain, ln of px per 1/angstrom, ln of the standard deviation of a spot (px), logit of the
+part of its variance that the aperture's image makes, ln of the growth of the blur with the radius."""
 
-_REACH = 6.0
-"""A ring is zero beyond this many standard deviations: 1e-8 of its peak."""
+_SHARPEST = 0.99
+"""Largest part of a spot's variance that is the aperture's."""
+_PIXEL_VARIANCE = 1 / 12
+"""Of a position inside a pixel."""
 _STEP = 1e-5
 _FULL_TURN_SAMPLES = 720
 _NEGLIGIBLE = 1e-6
@@ -40,7 +43,7 @@ class Annulus:
     Attributes
     ----------
     rows, cols : numpy.ndarray
-        (n,) detector coordinates.
+        (n,) detector coordinates: where the electrons of a pixel came down on average.
     index : numpy.ndarray
         (n,) flat index into the frame.
     bounds : numpy.ndarray
@@ -70,23 +73,24 @@ def round_radius(rows: Array, cols: Array, geometry: Array) -> tuple[Array, Arra
 
 
 def make_annulus(
-    usable: NDArray[np.bool_], geometry: Array, inner_px: float, outer_px: float, knot_px: float
+    index: NDArray[np.intp], places: Array, geometry: Array, inner_px: float, outer_px: float, knot_px: float
 ) -> Annulus:
-    """Select the usable pixels whose round radius is in [inner_px, outer_px].
+    """Select the pixels whose round radius is in [inner_px, outer_px].
 
     Parameters
     ----------
-    usable : numpy.ndarray
-        (det_row, det_col), True where the pattern has data.
+    index : numpy.ndarray
+        (n,) flat indices of the pixels that have data.
+    places : numpy.ndarray
+        (2, n) detector coordinates (row, col) of their electrons.
     geometry : numpy.ndarray
-        (7,) start of the fit.
+        (8,) start of the fit.
     inner_px, outer_px : float
         Radii in the round frame.
     knot_px : float
         Distance of the knots of the background.
     """
-    index = np.flatnonzero(usable)
-    rows, cols = (axis.astype(np.float64) for axis in np.divmod(index, usable.shape[1]))
+    rows, cols = places
     radius, u_row, u_col = round_radius(rows, cols, geometry)
     outer_px = min(outer_px, max(float(radius.max(initial=0.0)), inner_px + knot_px))
     chosen = np.flatnonzero((radius >= inner_px) & (radius <= outer_px))
@@ -118,56 +122,62 @@ def ring_coverage(usable: NDArray[np.bool_], geometry: Array, radius_px: float) 
 
 
 @dataclass(frozen=True)
-class RingShape:
-    """Profiles of the rings at the pixels of an annulus and their derivatives, each (n, n_rings)."""
+class RingWidths:
+    """Radius and Gaussian blur of the rings (n_rings,) px, radius of the aperture's image in px, and derivatives.
 
-    value: Array
-    by_radius: Array
-    by_ring_radius: Array
-    by_width: Array
+    ``sigma_by`` is (3, n_rings): by LOG_WIDTH, APERTURE and LOG_SPREAD; ``aperture_by`` is (2,): by the first two.
+    """
 
-
-def ring_widths(q: Array, geometry: Array) -> tuple[Array, Array]:
-    """Return (radius in px, standard deviation in px) of the rings at ``q`` (n_rings,), 1/angstrom on the detector."""
-    radius = q * np.exp(geometry[LOG_SCALE])
-    width = np.sqrt(np.exp(2 * geometry[LOG_WIDTH]) + (np.exp(geometry[LOG_SPREAD]) * radius) ** 2)
-    return radius, width
+    ring: Array
+    sigma: Array
+    aperture: float
+    sigma_by: Array
+    aperture_by: Array
 
 
-def ring_shapes(radius: Array, q: Array, geometry: Array) -> RingShape:
-    """Evaluate the blurred rings (``stemcal.optics.rings.blurred_ring``, peak about 1) at round radii (n,)."""
-    shape = (radius.size, q.size)
-    value, by_r, by_ring, by_width = (np.zeros(shape) for _ in range(4))
-    for k, (ring, s) in enumerate(zip(*ring_widths(q, geometry), strict=True)):
-        near = np.flatnonzero(np.abs(radius - ring) < _REACH * s)
-        r = radius[near]
-        z = r * ring / s**2
-        bessel = i0e(z)
-        ratio = i1e(z) / bessel
-        profile = np.exp(-0.5 * ((r - ring) / s) ** 2) * bessel * (np.sqrt(2 * np.pi) * ring / s)
-        value[near, k] = profile
-        by_r[near, k] = profile * (ring * ratio - r) / s**2
-        by_ring[near, k] = profile * (r * ratio - ring) / s**2
-        by_width[near, k] = profile * (r**2 + ring**2 - 2 * r * ring * ratio) / s**3
-    return RingShape(value, by_r, by_ring, by_width)
+def ring_widths(q: Array, geometry: Array) -> RingWidths:
+    """Return the widths of the rings at ``q`` (n_rings,), 1/angstrom on the detector."""
+    ring = q * np.exp(geometry[LOG_SCALE])
+    variance = np.exp(2 * geometry[LOG_WIDTH])
+    part = _SHARPEST / (1 + np.exp(-geometry[APERTURE]))
+    part_slope = part * (1 - part / _SHARPEST)
+    grown = (np.exp(geometry[LOG_SPREAD]) * ring) ** 2
+    sigma = np.sqrt((1 - part) * variance + grown + _PIXEL_VARIANCE)
+    aperture = float(2 * np.sqrt(part * variance))
+    by_width, by_part = (np.full_like(sigma, value) for value in ((1 - part) * variance, -part_slope * variance / 2))
+    sigma_by = np.stack([by_width, by_part, grown]) / sigma
+    return RingWidths(ring, sigma, aperture, sigma_by, aperture * np.array([1.0, part_slope / (2 * part)]))
+
+
+def shapes_at(radius: Array, q: Array, geometry: Array) -> RingShape:
+    """Evaluate the rings at round radii (n,)."""
+    widths = ring_widths(q, geometry)
+    return ring_shapes(radius, widths.ring, widths.sigma, widths.aperture)
+
+
+def spot_shape(aperture_part: float) -> float:
+    """Return the APERTURE of a spot of whose variance the aperture makes ``aperture_part``."""
+    part = min(max(aperture_part / _SHARPEST, 0.02), 0.98)
+    return float(np.log(part / (1 - part)))
+
+
+def place_derivatives(annulus: Annulus, geometry: Array) -> list[Array]:
+    """Return the derivatives of the round offsets by centre and strain, four arrays (2, n)."""
+    offset = np.stack([annulus.rows - geometry[ROW], annulus.cols - geometry[COL]])
+    matrix = correction_matrix(geometry[E1], geometry[E2])
+    changes = [np.broadcast_to(-matrix[:, axis, None], offset.shape) for axis in (0, 1)]
+    for step in ((_STEP, 0.0), (0.0, _STEP)):
+        up = correction_matrix(geometry[E1] + step[0], geometry[E2] + step[1])
+        down = correction_matrix(geometry[E1] - step[0], geometry[E2] - step[1])
+        changes.append((up - down) / (2 * _STEP) @ offset)
+    return changes
 
 
 def radius_derivatives(annulus: Annulus, geometry: Array) -> tuple[Array, Array]:
     """Return the round radius (n,) and its derivatives by centre and strain (n, 4)."""
-    radius, u_row, u_col = round_radius(annulus.rows, annulus.cols, geometry)
-    d_row, d_col = annulus.rows - geometry[ROW], annulus.cols - geometry[COL]
-    n_row, n_col = u_row / radius, u_col / radius
-    matrix = correction_matrix(geometry[E1], geometry[E2])
-    columns = [-(n_row * matrix[0, 0] + n_col * matrix[1, 0]), -(n_row * matrix[0, 1] + n_col * matrix[1, 1])]
-    for step in ((_STEP, 0.0), (0.0, _STEP)):
-        up = correction_matrix(geometry[E1] + step[0], geometry[E2] + step[1])
-        down = correction_matrix(geometry[E1] - step[0], geometry[E2] - step[1])
-        change = (up - down) / (2 * _STEP)
-        columns.append(
-            n_row * (change[0, 0] * d_row + change[0, 1] * d_col)
-            + n_col * (change[1, 0] * d_row + change[1, 1] * d_col)
-        )
-    return radius, np.stack(columns, axis=1)
+    radius, *offset = round_radius(annulus.rows, annulus.cols, geometry)
+    outward = np.stack(offset) / radius
+    return radius, np.stack([(outward * change).sum(axis=0) for change in place_derivatives(annulus, geometry)], axis=1)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""The mean powder pattern of a data set, its descan taken out by whole pixels, in one pass over the frames.
+"""The mean powder pattern of a data set, its descan taken out, in one pass over the frames.
 
 Counts are never interpolated: every frame is added at the whole-pixel shift that a polynomial through a sample of
-frames predicts, the detector's valid pixels are counted along with it, and the fraction of a pixel that is left
-averages out over the scan; its mean is known from the final descan fit. The sums are kept per tile of the scan for the
-resampling.
+frames predicts, and the detector's valid pixels are counted along with it. The fraction of a pixel that is left is
+kept as a moment: where, on average, the electrons of a pixel came down in the frame of reference of the beam. Without
+it every grain, which only some frames have seen, would stand off its ring by its own mean fraction. The sums are kept
+per tile of the scan for the resampling.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from stemcal.frames.ranks import World
 from stemcal.frames.source import FrameSource
 from stemcal.frames.stream import stream_blocks
 from stemcal.gold.faults import stray_pixels
+from stemcal.gold.sum_kernels import add_frames
 from stemcal.optics.descan import DescanFit, fit_descan
 from stemcal.optics.disk import BrightDisk, NoDisk, find_bright_disk, window_centroid
 
@@ -32,29 +34,55 @@ _COUNTER_CEILINGS = tuple(2**bits - 1 for bits in (6, 8, 12, 16, 24))
 
 @dataclass(frozen=True)
 class Sums:
-    """Counts added up per pixel, and in how many frames the pixel was valid; both (det_row, det_col)."""
+    """Sums over frames, per pixel.
+
+    Attributes
+    ----------
+    counts, exposure : numpy.ndarray
+        (det_row, det_col) counts, and in how many frames the pixel was valid.
+    moment_px : numpy.ndarray
+        (2, det_row, det_col) counts times what was left to move of their frame (row, col).
+    """
 
     counts: Array
     exposure: Array
+    moment_px: Array
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> Sums:
         """Return sums of nothing."""
-        return cls(np.zeros(shape), np.zeros(shape))
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros((2, *shape)))
 
     def add(self, other: Sums) -> None:
         """Add ``other`` in place."""
         np.add(self.counts, other.counts, out=self.counts)
         np.add(self.exposure, other.exposure, out=self.exposure)
+        np.add(self.moment_px, other.moment_px, out=self.moment_px)
 
     def without(self, other: Sums) -> Sums:
         """Return these sums less ``other``."""
-        return Sums(self.counts - other.counts, self.exposure - other.exposure)
+        return Sums(self.counts - other.counts, self.exposure - other.exposure, self.moment_px - other.moment_px)
 
     @property
     def mean(self) -> Array:
         """Mean counts per frame, 0 where no frame was valid."""
         return np.asarray(self.counts / np.maximum(self.exposure, 1.0))
+
+    def places(self, index: NDArray[np.intp], expected_px: Array) -> Array:
+        """Return where the electrons of pixels came down on average, (2, n) (row, col) px.
+
+        Parameters
+        ----------
+        index : numpy.ndarray
+            (n,) flat indices of pixels; one without counts stands at its middle.
+        expected_px : numpy.ndarray
+            (2, n) how far off the middle they come down in a pattern that is the same in all frames: toward where it
+            is brighter, for the frames that bring that into the pixel count more.
+        """
+        middle = np.stack(np.divmod(index, self.counts.shape[1])).astype(np.float64)
+        counts = self.counts.ravel()[index]
+        moment = self.moment_px.reshape(2, -1)[:, index]
+        return np.asarray(middle + np.where(counts > 0, moment / np.maximum(counts, 1.0) - expected_px, 0.0))
 
 
 @dataclass(frozen=True)
@@ -71,9 +99,11 @@ class Powder:
         Bright disk in that frame of reference.
     to_detector : tuple of float
         (row, col) to add to a position there for the detector position in the middle of the scan.
+    offset_variance : ndarray
+        (2, 2) covariance of what the whole-pixel shifts leave to move, over the frames, px^2.
     tile_drift : tuple of ndarray
-        (2,) per tile: how far the beam lies from ``disk`` without that tile, (row, col) px. Tiles differ in what the
-        whole-pixel shifts leave, and the jackknife of the centre must not take that for noise.
+        (2,) per tile: how far the beam lies from ``disk`` without that tile, (row, col) px: what the descan of all
+        frames adds to that of the sample. The jackknife of the centre must not take it for noise.
     descan : DescanFit or None
         The polynomial through the bright disks.
     n_frames, n_frames_total : int
@@ -86,6 +116,7 @@ class Powder:
 
     sums: Sums
     tiles: tuple[Sums, ...]
+    offset_variance: Array
     tile_drift: tuple[Array, ...]
     disk: BrightDisk | NoDisk
     to_detector: tuple[float, float]
@@ -109,17 +140,21 @@ def single_pattern(pattern: Array) -> Powder:
         valid = np.isfinite(pattern) & (pattern >= 0)
         lit = pattern != 0
     valid &= lit.any(axis=1)[:, None] & lit.any(axis=0)
-    sums = Sums(np.where(valid, pattern, 0.0), valid.astype(np.float64))
-    return Powder(sums, (), (), find_bright_disk(sums.counts, valid), (0.0, 0.0), None, 1, 1, 0, 0.0)
+    sums = Sums(np.where(valid, pattern, 0.0), valid.astype(np.float64), np.zeros((2, *pattern.shape)))
+    return Powder(sums, (), np.zeros((2, 2)), (), find_bright_disk(sums.counts, valid), (0.0, 0.0), None, 1, 1, 0, 0.0)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is known before the pass: where the beam is expected, and where each frame is added."""
+    """What is known before the pass: where the beam is expected, and where each frame is added.
+
+    ``offset`` is what the whole-pixel ``shift`` leaves to move of a frame; its mean over the frames is 0.
+    """
 
     disk: BrightDisk | NoDisk
     expected: Array
     shift: NDArray[np.intp]
+    offset: Array
     tile: NDArray[np.intp]
     used: NDArray[np.bool_]
     valid: NDArray[np.bool_]
@@ -179,16 +214,16 @@ def _plan(source: FrameSource, descan_degree: int, tiles: int) -> _Plan:
     tile = tile_numbers(source.scan_shape, tiles)
     still = np.zeros((source.n_frames, 2))
     nothing = _Plan(
-        NoDisk("no frame of the data set is whole"), still, still.astype(np.intp), tile, used, source.valid, 0
+        NoDisk("no frame of the data set is whole"), still, still.astype(np.intp), still, tile, used, source.valid, 0
     )
     if not sample:
         return nothing
     frames = np.concatenate([source.read(place, place + 1) for place in sample])
-    together = Sums(frames.sum(axis=0, dtype=np.float64), source.valid.astype(np.float64))
+    together = frames.sum(axis=0, dtype=np.float64)
     # on the detector, before anything is moved: afterwards a hot pixel is a small cloud
-    stray = stray_pixels(together.counts, source.valid)
+    stray = stray_pixels(together, source.valid)
     valid = source.valid & ~stray
-    plan = replace(nothing, valid=valid, n_stray_pixels=int(stray.sum()), disk=find_bright_disk(together.counts, valid))
+    plan = replace(nothing, valid=valid, n_stray_pixels=int(stray.sum()), disk=find_bright_disk(together, valid))
     if isinstance(plan.disk, NoDisk):
         return plan
     positions = np.full_like(still, np.nan)
@@ -196,13 +231,13 @@ def _plan(source: FrameSource, descan_degree: int, tiles: int) -> _Plan:
     descan = fit_descan(positions, source.scan_shape, descan_degree)
     expected = still + plan.disk.centre_px if descan is None else descan.fitted_px
     shift = np.rint(expected - np.rint(expected.mean(axis=0))).astype(np.intp)
-    aligned = Sums.empty(source.frame_shape)
-    for frame, place in zip(frames, sample, strict=True):
-        aligned.add(_shifted(frame, valid, 1, shift[place]))
+    offset = shift - expected
+    offset -= offset[used].mean(axis=0)
+    plan = replace(plan, expected=expected, shift=shift, offset=offset)
+    aligned = _added(frames, plan, np.array(sample), np.zeros(len(sample), np.int64), 1)[0]
     # the mean of the raw frames is smeared by the descan: only the aligned one knows the radius
     sharp = find_bright_disk(aligned.mean, aligned.exposure > 0)
-    disk = sharp if isinstance(sharp, BrightDisk) else plan.disk
-    return replace(plan, disk=disk, expected=expected, shift=shift)
+    return replace(plan, disk=sharp if isinstance(sharp, BrightDisk) else plan.disk)
 
 
 def _sample_size(source: FrameSource) -> int:
@@ -210,14 +245,19 @@ def _sample_size(source: FrameSource) -> int:
     return max(_LEAST_SAMPLE, min(_SAMPLE, _SAMPLE_BYTES // frame_bytes))
 
 
-def _shifted(counts: NDArray[Any], valid: NDArray[np.bool_], n: int, shift: NDArray[np.intp]) -> Sums:
-    """Return ``counts`` and ``n`` times ``valid`` moved by -shift; what leaves the frame is lost."""
-    n_row, n_col = valid.shape
-    out = Sums.empty((n_row, n_col))
-    to, come = zip(*(_overlap(size, int(s)) for size, s in zip(valid.shape, shift, strict=True)), strict=True)
-    out.counts[to] = np.where(valid[come], counts[come], 0)
-    out.exposure[to] = n * valid[come]
-    return out
+def _added(
+    frames: NDArray[Any], plan: _Plan, places: NDArray[np.intp], slot: NDArray[np.int64], n_slots: int
+) -> list[Sums]:
+    """Add frames at scan ``places`` (n,) to ``n_slots`` sums, each to that of its ``slot`` (n,), none if negative."""
+    counts, exposure = np.zeros((2, n_slots, *plan.valid.shape))
+    moment = np.zeros((n_slots, 2, *plan.valid.shape))
+    shift = plan.shift[places]
+    add_frames(frames, slot, shift, plan.offset[places], plan.valid, counts, moment)
+    for number in range(n_slots):
+        for moved, n in zip(*np.unique(shift[slot == number], axis=0, return_counts=True), strict=True):
+            down, right = (_overlap(size, int(by)) for size, by in zip(plan.valid.shape, moved, strict=True))
+            exposure[number, down[0], right[0]] += n * plan.valid[down[1], right[1]]
+    return [Sums(*parts) for parts in zip(counts, exposure, moment, strict=True)]
 
 
 def _overlap(size: int, shift: int) -> tuple[slice, slice]:
@@ -226,23 +266,17 @@ def _overlap(size: int, shift: int) -> tuple[slice, slice]:
 
 def _add_block(frames: NDArray[Any], block: Block, plan: _Plan) -> tuple[Array, NDArray[np.bool_], dict[int, Sums]]:
     part = slice(block.start, block.stop)
-    used, shift, tile = plan.used[part], plan.shift[part], plan.tile[part]
+    used, tile = plan.used[part], plan.tile[part]
     positions = np.full((len(frames), 2), np.nan)
     saturated = np.zeros(len(frames), np.bool_)
     if isinstance(plan.disk, BrightDisk):
         expected = plan.expected[part]
         positions[used] = window_centroid(frames[used], expected[used], plan.disk.radius_px, plan.valid)
         saturated = used & _reaches_ceiling(frames, expected.mean(axis=0), plan.disk.radius_px)
-    sums: dict[int, Sums] = {}
-    keys = np.column_stack([tile, shift])
-    for key in np.unique(keys[used], axis=0):
-        chosen = frames[used & (keys == key).all(axis=1)]
-        added = _shifted(chosen.sum(axis=0, dtype=np.float64), plan.valid, len(chosen), key[1:])
-        if int(key[0]) in sums:
-            sums[int(key[0])].add(added)
-        else:
-            sums[int(key[0])] = added
-    return positions, saturated, sums
+    here = np.unique(tile[used])
+    slot = np.where(used, np.searchsorted(here, tile), -1)
+    added = _added(frames, plan, np.arange(block.start, block.stop), slot, here.size)
+    return positions, saturated, dict(zip(here.tolist(), added, strict=True))
 
 
 def _reaches_ceiling(frames: NDArray[Any], centre: Array, radius: float) -> NDArray[np.bool_]:
@@ -267,19 +301,24 @@ def _finished(
     kept = [number for number, sums in enumerate(per_tile) if sums.exposure.any()]
     tiles = tuple(per_tile[number] for number in kept)
     n_used = int(plan.used.sum())
+    variance = np.cov(plan.offset[plan.used].T, bias=True) if n_used else np.zeros((2, 2))
     part = float(saturated.sum() / max(n_used, 1))
     descan = fit_descan(positions, source.scan_shape, descan_degree) if isinstance(plan.disk, BrightDisk) else None
     if descan is None or isinstance(plan.disk, NoDisk):
         reason = plan.disk if isinstance(plan.disk, NoDisk) else NoDisk("too few frames have a bright disk")
         still = tuple(np.zeros(2) for _ in kept)
-        return Powder(total, tiles, still, reason, (0.0, 0.0), None, n_used, source.n_frames, plan.n_stray_pixels, part)
-    left = descan.fitted_px - plan.shift
-    there = left[plan.used].mean(axis=0)
+        return Powder(
+            total, tiles, variance, still, reason, (0.0, 0.0), None, n_used, source.n_frames, plan.n_stray_pixels, part
+        )
+    there = (descan.fitted_px - plan.shift)[plan.used].mean(axis=0)
+    left = descan.fitted_px - plan.shift + plan.offset
     drift = tuple(_mean_or_zero(left[plan.used & (plan.tile != number)] - there) for number in kept)
     middle = np.array([descan.coefficients_row_px[0], descan.coefficients_col_px[0]])
     disk = BrightDisk(float(there[0]), float(there[1]), plan.disk.radius_px)
     to_detector = float(middle[0] - there[0]), float(middle[1] - there[1])
-    return Powder(total, tiles, drift, disk, to_detector, descan, n_used, source.n_frames, plan.n_stray_pixels, part)
+    return Powder(
+        total, tiles, variance, drift, disk, to_detector, descan, n_used, source.n_frames, plan.n_stray_pixels, part
+    )
 
 
 def _mean_or_zero(values: Array) -> Array:

@@ -203,9 +203,13 @@ class _Peak(NamedTuple):
 
 
 def _peaks(correlations: Array, scales: Array) -> Iterator[_Peak]:
-    """Yield the best combs of (n_strains, n_scales), each apart from the ones before."""
+    """Yield the best combs of (n_strains, n_scales), each apart from the ones before.
+
+    Only maxima over the scale count: the flank of a comb with broad teeth is no comb of its own.
+    """
     best = correlations.max(axis=0)
-    free = np.ones(scales.size, np.bool_)
+    around = np.pad(best, 1, constant_values=-np.inf)
+    free = (best >= around[:-2]) & (best >= around[2:])
     for _ in range(_CANDIDATES):
         if not free.any():
             return

@@ -43,10 +43,10 @@ class GoldSettings(Settings):
         "standard deviation to a fifth, and a grain seldom lies in two of them",
     )
     largest_strain: float = Field(
-        default=0.06,
+        default=0.075,
         gt=0,
         le=0.15,
-        description="largest elliptical strain looked for: 0.06 is a ratio of 1.13, E02 has 1.07",
+        description="largest elliptical strain looked for: 0.075 is a ratio of 1.16, E02 has 1.07",
     )
     min_rings: int = Field(
         default=3, ge=3, description="rings a result stands on at least: two rings fit any pair of radii by some scale"

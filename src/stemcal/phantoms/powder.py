@@ -5,9 +5,10 @@ descan are exact to any fraction of a pixel and the counts are Poisson by constr
 of scattered electrons, not with the number of pixels.
 
 What is drawn, in the ROUND frame: rings are ideal circles blurred by an isotropic 2-D Gaussian (the profile is
-``stemcal.optics.rings.blurred_ring``); grain spots are the same Gaussian at one azimuth and, weaker, at its Friedel
-mate; the diffuse background falls off exponentially; the direct beam is a soft-edged disk. All of it, blur and disk
-included, then goes through the camera: centre + strain_matrix @ (q / pixel_size) + descan.
+``stemcal.optics.rings.blurred_ring``), or by an image of the aperture as well; grain spots have the same blur at one
+azimuth and, weaker, at its Friedel mate; the diffuse background falls off exponentially; the direct beam is a
+soft-edged disk. All of it, blur and disk included, then goes through the camera: centre + strain_matrix @
+(q / pixel_size) + descan.
 """
 
 from __future__ import annotations
@@ -82,16 +83,23 @@ class PowderPhase:
         Standard deviation of the isotropic 2-D Gaussian blur; broad rings make an amorphous phase.
     grains_per_frame : float
         Mean number of Friedel pairs on each ring of a frame; 0 for a smooth ring (grains without number).
+    spot_radius_px : float
+        Radius of the aperture's image that every spot is, evenly lit; 0 for a parallel beam.
     """
 
     name: str
     rings: tuple[tuple[float, float], ...]
     ring_width_px: float
     grains_per_frame: float = 0.0
+    spot_radius_px: float = 0.0
 
 
 def gold_phase(
-    *, ring_width_px: float = 1.3, grains_per_frame: float = 12.0, max_index_square: int = 27
+    *,
+    ring_width_px: float = 1.3,
+    grains_per_frame: float = 12.0,
+    max_index_square: int = 27,
+    spot_radius_px: float = 0.0,
 ) -> PowderPhase:
     """Return polycrystalline gold with plausible relative intensities.
 
@@ -103,7 +111,7 @@ def gold_phase(
         s_square = (q / 2) ** 2
         scattering = 5.5 / (1 + s_square / 0.05) + 3.0 / (1 + s_square / 0.6)
         rings.append((q, multiplicity * scattering**2 * math.exp(-0.3 * q * q) / q))
-    return PowderPhase("Au", tuple(rings), ring_width_px, grains_per_frame)
+    return PowderPhase("Au", tuple(rings), ring_width_px, grains_per_frame, spot_radius_px)
 
 
 def powder_frames(
@@ -117,6 +125,7 @@ def powder_frames(
     disk_radius_px: float,
     seed: int,
     diffuse_fraction: float = 0.35,
+    grain: NDArray[np.intp] | None = None,
     block: int = 64,
     dtype: DTypeLike = np.uint16,
 ) -> Iterator[NDArray[np.unsignedinteger[Any]]]:
@@ -146,6 +155,9 @@ def powder_frames(
         With the frame's index it seeds the frame.
     diffuse_fraction : float
         Part of the scattered electrons in the diffuse background.
+    grain : numpy.ndarray, optional
+        (n_frames,) which grain the beam stands on: frames of one grain have their spots at the same places, equally
+        strong. Without it every frame has spots of its own.
     block : int
         Frames per yielded array.
     dtype : numpy dtype
@@ -176,7 +188,8 @@ def powder_frames(
         frames = np.empty((stop - start, *camera.frame_shape), dtype)
         for index in range(start, stop):
             generator = np.random.default_rng((seed, index))
-            counts = painter.frame(generator, weights[index], descan_px[index])
+            layout = generator if grain is None else np.random.default_rng((seed, int(grain[index]), 1))
+            counts = painter.frame(generator, layout, weights[index], descan_px[index])
             frames[index - start] = np.minimum(counts, ceiling)
         yield frames
 
@@ -193,12 +206,17 @@ class _Painter:
     diffuse_fraction: float
 
     def frame(
-        self, generator: np.random.Generator, weights: NDArray[np.floating[Any]], descan: NDArray[np.floating[Any]]
+        self,
+        generator: np.random.Generator,
+        layout: np.random.Generator,
+        weights: NDArray[np.floating[Any]],
+        descan: NDArray[np.floating[Any]],
     ) -> NDArray[np.int64]:
         centre = np.array([self.camera.centre_row_px, self.camera.centre_col_px]) + descan
         clouds = [self._diffuse(generator, self.scattered * self.diffuse_fraction * float(weights.sum()))]
         for phase, weight in zip(self.phases, weights, strict=True):
-            clouds.append(self._rings(generator, phase, self.scattered * (1 - self.diffuse_fraction) * float(weight)))
+            expected = self.scattered * (1 - self.diffuse_fraction) * float(weight)
+            clouds.append(self._rings(generator, layout, phase, expected))
         counts = self._counted(np.concatenate(clouds, axis=1), centre)
         self._add_disk(generator, counts, centre)
         return counts
@@ -212,16 +230,21 @@ class _Painter:
         radius = np.concatenate(radii) / np.float32(self.camera.pixel_size_per_angstrom)
         return _on_circle(radius, _azimuths(generator, radius.size))
 
-    def _rings(self, generator: np.random.Generator, phase: PowderPhase, expected: float) -> NDArray[np.float32]:
+    def _rings(
+        self, generator: np.random.Generator, layout: np.random.Generator, phase: PowderPhase, expected: float
+    ) -> NDArray[np.float32]:
         total = sum(intensity for _, intensity in phase.rings)
         radii, azimuths = [], []
         for q, intensity in phase.rings:
             mean = expected * intensity / total
-            azimuth = _ring_azimuths(generator, mean, phase.grains_per_frame)
+            azimuth = _ring_azimuths(generator, layout, mean, phase.grains_per_frame)
             azimuths.append(azimuth)
             radii.append(np.full(azimuth.size, self.camera.radius_px(q), np.float32))
         points = _on_circle(np.concatenate(radii), np.concatenate(azimuths))
         points += np.float32(phase.ring_width_px) * generator.standard_normal(points.shape, dtype=np.float32)
+        if phase.spot_radius_px > 0:
+            off = np.float32(phase.spot_radius_px) * np.sqrt(generator.random(len(points[0]), dtype=np.float32))
+            points += _on_circle(off, _azimuths(generator, off.size))
         return points
 
     def _counted(self, points: NDArray[np.float32], centre: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -254,14 +277,16 @@ def _azimuths(generator: np.random.Generator, n: int) -> NDArray[np.float32]:
     return generator.random(n, dtype=np.float32) * np.float32(2 * np.pi)
 
 
-def _ring_azimuths(generator: np.random.Generator, mean: float, grains: float) -> NDArray[np.float32]:
+def _ring_azimuths(
+    generator: np.random.Generator, layout: np.random.Generator, mean: float, grains: float
+) -> NDArray[np.float32]:
     """Draw the azimuths of the electrons of one ring: anywhere, or in Friedel pairs of spots of unequal strength."""
     if grains <= 0:
         return _azimuths(generator, int(generator.poisson(mean)))
-    n_pairs = int(generator.poisson(grains))
-    azimuth = generator.uniform(0, 2 * np.pi, n_pairs)
-    strength = generator.gamma(1.2, 1 / 1.2, n_pairs) * mean / grains
-    share = generator.uniform(0.4, 1.0, n_pairs)
+    n_pairs = int(layout.poisson(grains))
+    azimuth = layout.uniform(0, 2 * np.pi, n_pairs)
+    strength = layout.gamma(1.2, 1 / 1.2, n_pairs) * mean / grains
+    share = layout.uniform(0.4, 1.0, n_pairs)
     # the pair's strength is kept whatever the share of the mate, so that the mean over frames is the ring's intensity
     electrons = generator.poisson(np.concatenate([strength / (1 + share), strength * share / (1 + share)]))
     return np.repeat(np.concatenate([azimuth, azimuth + np.pi]).astype(np.float32), electrons)

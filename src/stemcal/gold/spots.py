@@ -1,0 +1,332 @@
+"""Rings that are made of spots: the geometry to the limit that the counts set.
+
+Few grains make a ring that is uneven on the scale of its spots. A model whose amplitude is constant over a sector then
+meets spots cut by the borders of the sectors, and what is a spot's flank to one sector is a ring further in to the
+other. Here every ring is a row of spots close enough to each other to make any distribution over the azimuth, each an
+image of the aperture at its place on the circle: a model that is linear in the strengths of some thousand spots and
+has the five parameters of the geometry. Strengths and background are solved for by sparse least squares, the geometry
+by Gauss-Newton on what they leave (variable projection; Golub and Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), with
+Kaufman's Jacobian, BIT 15, 49 (1975)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.interpolate import CubicSpline
+from scipy.sparse.linalg import SuperLU, splu
+from scipy.special import roots_legendre
+
+from stemcal.gold.model import (
+    COL,
+    E1,
+    E2,
+    N_SOUGHT,
+    ROW,
+    Annulus,
+    Array,
+    place_derivatives,
+    ring_widths,
+    round_radius,
+)
+from stemcal.optics.ellipse import correction_matrix
+from stemcal.optics.rings import blurred_ring
+
+_SPACING = 1.3
+"""Distance of the spots in their standard deviations: a row of them is flat to 1e-3 and follows any other spot."""
+_REACH = 5.0
+_NODES = 24
+_RIDGE = 1e-4
+_LEAST_SEEN = 0.02
+"""A spot of whose information less than this part of the usual one is on valid pixels is left out."""
+_ORDERS = 2
+"""The background may vary over the azimuth up to this order."""
+_STEPS = 2
+_FURTHEST = np.array([1.0, 1.0, 0.01, 0.01, 0.01])
+"""Centre (px), strain and ln scale do not move further than this from the fit in sectors."""
+_SINGULAR = 1e-10
+
+
+@dataclass(frozen=True)
+class SpotSample:
+    """What one set of data says.
+
+    Attributes
+    ----------
+    sought : numpy.ndarray
+        (5,) centre, strain, ln scale.
+    harmonics : numpy.ndarray
+        (4,) cos 3a, sin 3a, cos 4a, sin 4a of what the ellipse leaves, in radius change / radius.
+    strengths : numpy.ndarray
+        (n_rings,) mean strength of the spots of each ring.
+    """
+
+    sought: Array
+    harmonics: Array
+    strengths: Array
+
+
+@dataclass(frozen=True)
+class SpotFit:
+    """What all data say, what they say without every tile of the scan, and the reduced chi-square."""
+
+    best: SpotSample
+    leave_out: tuple[SpotSample, ...]
+    chi_square: float
+
+
+@dataclass(frozen=True)
+class _Design:
+    """The spots at one geometry.
+
+    Attributes
+    ----------
+    value, by_row, by_col : sparse array
+        (n, n_spots) spot at the pixel and its derivatives by the round offset of the pixel.
+    spot : numpy.ndarray
+        (2, n_spots) round offsets (row, col) of the spots.
+    bounds : numpy.ndarray
+        (n_rings + 1,) where the spots of each ring begin.
+    background : numpy.ndarray
+        (n, k).
+    """
+
+    value: sparse.csr_array
+    by_row: sparse.csr_array
+    by_col: sparse.csr_array
+    spot: Array
+    bounds: NDArray[np.intp]
+    background: Array
+
+
+def fit_spots(
+    annulus: Annulus,
+    q: Array,
+    geometry: Array,
+    data: Array,
+    root_weight: Array,
+    left_out: Sequence[tuple[Array, Array]],
+) -> SpotFit | None:
+    """Refine a geometry whose ring shapes are known.
+
+    Parameters
+    ----------
+    annulus : Annulus
+        The pixels.
+    q : numpy.ndarray
+        (n_rings,) on a flat detector, 1/angstrom.
+    geometry : numpy.ndarray
+        (8,) from the fit in sectors; the shape of the rings stays as it is.
+    data, root_weight : numpy.ndarray
+        (n,) mean counts, square root of their weight.
+    left_out : sequence of (numpy.ndarray, numpy.ndarray)
+        For every tile: the places (2, n) and the mean counts (n,) without it.
+
+    Returns
+    -------
+    SpotFit or None
+        ``None`` where there are more spots than the pixels can tell, or the spots lead away from the start.
+    """
+    fitted = _fit_at(annulus, q, geometry, data, root_weight)
+    for _ in range(_STEPS - 1):
+        if fitted is None or not (np.abs(fitted.sample.sought - geometry[:N_SOUGHT]) < _FURTHEST).all():
+            return None
+        now = np.concatenate([fitted.sample.sought, geometry[N_SOUGHT:]])
+        fitted = _fit_at(annulus, q, now, data, root_weight)
+    if fitted is None:
+        return None
+    leave_out = tuple(_without(fitted, *one) for one in left_out)
+    n_linear = fitted.solver.kept.size + fitted.design.background.shape[1]
+    freedom = max(1, data.size - n_linear - N_SOUGHT)
+    return SpotFit(fitted.sample, leave_out, float(fitted.rest @ fitted.rest) / freedom)
+
+
+def _design(annulus: Annulus, q: Array, geometry: Array) -> _Design:
+    widths = ring_widths(q, geometry)
+    radius, u_row, u_col = round_radius(annulus.rows, annulus.cols, geometry)
+    azimuth = np.arctan2(u_row, u_col) % (2 * np.pi)
+    rows, cols, values, slopes, spots = [], [], [], [], []
+    bounds = [0]
+    for ring, sigma in zip(widths.ring, widths.sigma, strict=True):
+        reach = widths.aperture + _REACH * float(sigma)
+        here = np.flatnonzero(np.abs(radius - ring) < reach)
+        n = max(8, int(np.ceil(2 * np.pi * ring / _spacing(float(sigma), widths.aperture))))
+        turn = 2 * np.pi / n
+        half = min((n - 1) // 2, int(np.ceil(2 * np.arcsin(min(1.0, reach / (2 * ring))) / turn * 1.1)) + 1)
+        number = np.floor(azimuth[here] / turn).astype(np.intp)[:, None] + np.arange(-half, half + 1)
+        place = ring * np.stack([np.sin(number * turn), np.cos(number * turn)])
+        offset = np.stack([u_row[here], u_col[here]])[:, :, None] - place
+        distance = np.hypot(*offset)
+        near = distance < reach
+        table = _spot(float(sigma), widths.aperture, reach)
+        far = np.maximum(distance[near], 1e-9)
+        rows.append(np.broadcast_to(here[:, None], near.shape)[near])
+        cols.append(bounds[-1] + (number % n)[near])
+        values.append(table(far))
+        slopes.append(offset[:, near] * (table(far, 1) / far))
+        spots.append(ring * np.stack([np.sin(np.arange(n) * turn), np.cos(np.arange(n) * turn)]))
+        bounds.append(bounds[-1] + n)
+    index = np.concatenate(rows), np.concatenate(cols)
+    slope = np.concatenate(slopes, axis=1)
+    shape = (radius.size, bounds[-1])
+    value, by_row, by_col = (sparse.csr_array((part, index), shape=shape) for part in (np.concatenate(values), *slope))
+    waves = [np.ones_like(azimuth)]
+    waves += [wave(order * azimuth) for order in range(1, _ORDERS + 1) for wave in (np.cos, np.sin)]
+    background = np.concatenate([annulus.background * wave[:, None] for wave in waves], axis=1)
+    return _Design(value, by_row, by_col, np.concatenate(spots, axis=1), np.array(bounds, np.intp), background)
+
+
+def _spacing(sigma: float, aperture: float) -> float:
+    """Return the distance of spots in px; the sharper their edge, the closer they have to be."""
+    width = np.hypot(sigma, aperture / 2)
+    return float(_SPACING * min(width, max(1.6 * sigma, 0.6 * width)))
+
+
+def _spot(sigma: float, aperture: float, reach: float) -> CubicSpline:
+    """Return a disk blurred by a Gaussian over the distance from its middle: circles that fill it, each blurred."""
+    points, weights = roots_legendre(_NODES)
+    circles = aperture * (points + 1) / 2
+    weights = weights * circles
+    distance = np.linspace(0.0, reach, int(np.ceil(10 * reach / sigma)) + 2)
+    values = blurred_ring(distance[:, None], circles, sigma) @ (weights / weights.sum())
+    return CubicSpline(distance, values / values[0], bc_type="natural")
+
+
+@dataclass(frozen=True)
+class _Solver:
+    """Least squares of strengths and background at one geometry, for any data on the same pixels.
+
+    Attributes
+    ----------
+    kept : numpy.ndarray
+        Spots in use.
+    n_spots : int
+        All spots.
+    spots : sparse array
+        (n, n_kept) weighted.
+    factors : SuperLU
+        Of their normal matrix.
+    background, beyond : numpy.ndarray
+        (n, k) weighted, and what of it the spots cannot follow.
+    inverse : numpy.ndarray
+        (k, k) of the normal matrix that is left for the background.
+    """
+
+    kept: NDArray[np.intp]
+    n_spots: int
+    spots: sparse.csr_array
+    factors: SuperLU
+    background: Array
+    beyond: Array
+    inverse: Array
+
+    @classmethod
+    def of(cls, design: _Design, root_weight: Array) -> _Solver | None:
+        """Prepare it; ``None`` where there are more unknowns than half of the pixels."""
+        weighted = sparse.csc_array(design.value * root_weight[:, None])
+        information = np.asarray(weighted.power(2).sum(axis=0)).ravel()
+        kept = np.flatnonzero(information > _LEAST_SEEN * np.median(information))
+        n_pixels, n_spots = weighted.shape
+        if kept.size == 0 or 2 * (kept.size + design.background.shape[1]) > n_pixels:
+            return None
+        spots = sparse.csr_array(weighted[:, kept])
+        ridge = sparse.diags_array(_RIDGE * information[kept])
+        normal = sparse.csc_array(spots.T @ spots + ridge)
+        factors = splu(normal, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        background = design.background * root_weight[:, None]
+        background /= np.linalg.norm(background, axis=0)
+        beyond = background - spots @ factors.solve(spots.T @ background)
+        inverse = np.linalg.pinv(background.T @ beyond, rcond=_SINGULAR, hermitian=True)
+        return cls(kept, n_spots, spots, factors, background, beyond, inverse)
+
+    def solve(self, weighted: Array) -> tuple[Array, Array]:
+        """Return the strengths of all spots (n_spots, ...) and what is left of weighted data (n, ...)."""
+        behind = self.inverse @ (self.beyond.T @ weighted)
+        rest = weighted - self.background @ behind
+        found = self.factors.solve(self.spots.T @ rest)
+        strength = np.zeros((self.n_spots, *weighted.shape[1:]))
+        strength[self.kept] = found
+        return strength, rest - self.spots @ found
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """One step of the fit.
+
+    Attributes
+    ----------
+    annulus, geometry, design, solver, data, root_weight
+        What it was made of.
+    sample : SpotSample
+        After the step.
+    rest : numpy.ndarray
+        (n,) weighted residual before it.
+    slope : numpy.ndarray
+        (2, n) derivatives of the model by the round offset of the pixel.
+    """
+
+    annulus: Annulus
+    geometry: Array
+    design: _Design
+    solver: _Solver
+    data: Array
+    root_weight: Array
+    sample: SpotSample
+    rest: Array
+    slope: Array
+
+
+def _fit_at(annulus: Annulus, q: Array, geometry: Array, data: Array, root_weight: Array) -> _Fitted | None:
+    design = _design(annulus, q, geometry)
+    solver = _Solver.of(design, root_weight)
+    return None if solver is None else _stepped(annulus, geometry, design, solver, data, root_weight)
+
+
+def _stepped(
+    annulus: Annulus, geometry: Array, design: _Design, solver: _Solver, data: Array, root_weight: Array
+) -> _Fitted:
+    """Take a Gauss-Newton step."""
+    strength, rest = solver.solve(data * root_weight)
+    slope = np.stack([design.by_row @ strength, design.by_col @ strength])
+    # a spot further out by d is the same as a pixel further in
+    by_scale = -(design.by_row @ (strength * design.spot[0]) + design.by_col @ (strength * design.spot[1]))
+    columns = [(slope * change).sum(axis=0) for change in place_derivatives(annulus, geometry)]
+    columns = [*columns, by_scale, *_waves(annulus, geometry, slope)]
+    _, jacobian = solver.solve(np.stack(columns, axis=1) * root_weight[:, None])
+    five = jacobian[:, :N_SOUGHT]
+    sought = geometry[:N_SOUGHT] + np.linalg.lstsq(five, rest, rcond=None)[0]
+    harmonics = np.linalg.lstsq(jacobian, rest, rcond=None)[0][N_SOUGHT:]
+    sample = SpotSample(sought, harmonics, _mean_strengths(design, solver, strength))
+    return _Fitted(annulus, geometry, design, solver, data, root_weight, sample, rest, slope)
+
+
+def _waves(annulus: Annulus, geometry: Array, slope: Array) -> list[Array]:
+    """Return the derivatives (n,) of the model by distortions of the orders 3 and 4."""
+    _, u_row, u_col = round_radius(annulus.rows, annulus.cols, geometry)
+    # a ring drawn further out by x is met by a round offset that is shorter by x
+    inward = -(slope[0] * u_row + slope[1] * u_col)
+    azimuth = np.arctan2(annulus.rows - geometry[ROW], annulus.cols - geometry[COL])
+    return [inward * wave(order * azimuth) for order in (3, 4) for wave in (np.cos, np.sin)]
+
+
+def _mean_strengths(design: _Design, solver: _Solver, strength: Array) -> Array:
+    """Return the mean over the spots in use of each ring, 0 where there are none."""
+    used = np.zeros(strength.size)
+    used[solver.kept] = 1.0
+    total, number = (np.add.reduceat(values, design.bounds[:-1]) for values in (strength * used, used))
+    return np.asarray(total / np.maximum(number, 1.0))
+
+
+def _without(fitted: _Fitted, places: Array, data: Array) -> SpotSample:
+    """Return what data (n,) at ``places`` (2, n) say that differ a little from those fitted.
+
+    One step; the difference of the places is moved over to the counts.
+    """
+    annulus, geometry = fitted.annulus, fitted.geometry
+    moved = correction_matrix(geometry[E1], geometry[E2]) @ (places - np.stack([annulus.rows, annulus.cols]))
+    data = data - (fitted.slope * moved).sum(axis=0)
+    return _stepped(annulus, geometry, fitted.design, fitted.solver, data, fitted.root_weight).sample
