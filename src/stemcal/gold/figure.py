@@ -14,7 +14,7 @@ from stemcal.figures.panels import PATTERN, empty, image, outline
 from stemcal.figures.style import drawing, literal
 from stemcal.figures.tokens import LIGHT, SERIES
 from stemcal.gold.measure import Attempt, Calibration
-from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_points, ring_shapes, ring_widths, round_radius
+from stemcal.gold.model import COL, E1, E2, LOG_SCALE, ROW, Array, ring_points, ring_widths, round_radius, shapes_at
 from stemcal.gold.pattern import Powder
 from stemcal.gold.simulated import expected_intensities
 from stemcal.gold.standard import CubicStandard, TabulatedStandard
@@ -173,13 +173,14 @@ def _draw_expected(ax: Axes, calibration: Calibration, standard: CubicStandard |
     """Draw the electrons in each ring as they should be and as they are; a texture or another material shows here."""
     expected, fitted = expected_intensities(standard), calibration.fitted
     pixel, geometry = calibration.pixel_size.value, fitted.geometry
-    radius, width = ring_widths(fitted.q, geometry)
+    widths = ring_widths(fitted.q, geometry)
+    radius = widths.ring
     whole = np.array([expected.intensities[ring.label] for ring in fitted.rings])
     used = np.array([ring.used for ring in calibration.rings])
-    found = np.array([ring.amplitude.value for ring in calibration.rings]) * radius * width
+    found = np.array([ring.amplitude.value for ring in calibration.rings]) * radius * widths.spot_sd
     found *= float(found[used] @ whole[used]) / float(found[used] @ found[used])
     fine = np.linspace(0.9 * radius[0], 1.05 * radius[-1], _FINE)
-    together = ring_shapes(fine, fitted.q, geometry).value @ whole
+    together = shapes_at(fine, fitted.q, geometry).value @ whole
     ax.fill_between(fine * pixel, together, color=SERIES[2], alpha=0.25, linewidth=0)
     ax.vlines(radius * pixel, 0, whole, color=SERIES[2], linewidth=0.9, label=f"expected ({expected.source})")
     ax.plot((radius * pixel)[used], found[used], "o", color=SERIES[0], markersize=2.8, label="measured")

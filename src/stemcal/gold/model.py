@@ -134,6 +134,11 @@ class RingWidths:
     sigma_by: Array
     aperture_by: Array
 
+    @property
+    def spot_sd(self) -> Array:
+        """(n_rings,) standard deviation of a spot along one axis, px."""
+        return np.asarray(np.hypot(self.sigma, self.aperture / 2))
+
 
 def ring_widths(q: Array, geometry: Array) -> RingWidths:
     """Return the widths of the rings at ``q`` (n_rings,), 1/angstrom on the detector."""
