@@ -20,6 +20,7 @@ from stemcal.records.failure import FailureRecord
 from stemcal.records.gain import GainRecord
 from stemcal.records.gold import GoldRecord
 from stemcal.records.growth import Growth
+from stemcal.records.history import HistoryEntry
 from stemcal.records.instrument import Instrument
 from stemcal.records.manifest import Manifest
 from stemcal.records.nmf import NmfRecord
@@ -36,6 +37,7 @@ _MODELS: dict[str, type[Record]] = {
     "convert": ConvertRecord,
     "growth": Growth,
     "gold": GoldRecord,
+    "gold-history": HistoryEntry,
     "gain": GainRecord,
     "calibration": CalibrationRecord,
     "polar": PolarRecord,
