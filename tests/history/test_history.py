@@ -152,13 +152,13 @@ def test_a_broken_file_is_named_and_left_alone(tmp_path, text, problem):
 
 def test_plain_files(tmp_path, capsys):
     """Two patterns with pixels 1 % apart, the second compared with the first; doing it again changes no byte."""
-    for name, pixel in (("a", 0.0150), ("b", 0.01515)):
-        camera = Camera((150, 150), 76.3, 71.4, pixel, 1.03, 35.0, 200.0)
+    for name, pixel in (("a", 0.0200), ("b", 0.0202)):
+        camera = Camera((116, 116), 59.3, 55.4, pixel, 1.03, 35.0, 200.0)
         source = gold_source(5, camera, scan_shape=(1, 1), phases=(gold_phase(grains_per_frame=0),), counts=2e6)
         write_pattern(tmp_path / f"{name}.tif", source.frames[0].astype(np.float32))
 
     def gold(name, day):
-        words = ["gold", str(tmp_path / f"{name}.tif"), "--voltage-kv", "200", "--nominal-camera-length-m", "0.07"]
+        words = ["gold", str(tmp_path / f"{name}.tif"), "--voltage-kv", "200", "--nominal-camera-length-m", "0.055"]
         words += ["--acquired-at", f"2026-05-{day}T10:00:00", "--history", str(tmp_path / "history.jsonl")]
         assert main([*words, "--instrument", "E02", "--no-progress", "-o", str(tmp_path / f"{name}.json")]) == 0
         return read_record(tmp_path / f"{name}.json", GoldRecord)
