@@ -69,7 +69,7 @@ class GoldSettings(Settings):
     drift_pixel_size: float = Field(
         default=0.005,
         gt=0,
-        description="relative change of the pixel size; 0.5 % moves a ring at 1 1/angstrom by half a pixel of 0.01 1/angstrom",
+        description="relative change of the pixel size; 0.5 % is half a pixel of 0.01 1/angstrom at 1 1/angstrom",
     )
     drift_ratio: float = Field(
         default=0.005, gt=0, description="change of the ellipse (ratio and angle together) in the ratio of its axes"
