@@ -112,3 +112,17 @@ def test_regions_are_squares_that_shrink_with_the_scan() -> None:
     assert len(np.unique(numbers)) == 2 * 5
     assert (numbers[:8, :8] == numbers[0, 0]).all()
     assert len(np.unique(regions((1, 4), 8))) == 4
+
+
+def test_loadings_are_those_of_the_greatest_likelihood() -> None:
+    """The conditions of Karush, Kuhn and Tucker: no slope where a loading is above zero, upward where it is zero."""
+    scan = phase_scan(3, 20, seed=5, shape=(16, 16))
+    sample = sample_of(scan)
+    components = scan.profiles
+    found = express(sample, components, SETTINGS)
+    counts = sample.values * sample.exposure
+    slope = (sample.exposure - counts / np.maximum(found @ components, 1e-12)) @ components.T
+    size = sample.exposure @ components.T
+    inside = found > 1e-3 * found.max()
+    assert np.abs(slope / size)[inside].max() < 1e-3
+    assert (slope / size)[found == 0].min() > -1e-3
