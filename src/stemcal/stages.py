@@ -136,14 +136,13 @@ def _factorising(extent: Extent, threads: int) -> int:
     """Memory of the factorisation, and of the sums of its classes: counts and exposure per class, per block on its way.
 
     The factorisation does not grow with the scans: 20 000 profiles of 370 bins are there ten times over while they are
-    fitted, a block of 8192 sixteen times; maps of the figure, scikit-learn and numba take 340 MB. The rest of the 3000
-    is for elements and clusters. ``extent`` is that of the largest frames of the group; more than ten components are
-    rare.
+    fitted, a block of 8192 sixteen times; maps of the figure, scikit-learn and numba take 340 MB. 1700 MB are
+    for elements and clusters. ``extent`` is that of the largest frames of the group; more than ten components are rare.
     """
     factors = 340 + (10 * 20_000 + 16 * 8192) * 370 * 8 / _MIB
     sums = (2 * threads + 2) * 10 * 16 * extent.frame_pixels
     blocks = (2 * threads + 2) * 2 * extent.block_bytes
-    return _INTERPRETER_MB + max(3000, math.ceil(factors)) + math.ceil((sums + blocks) / _MIB)
+    return _INTERPRETER_MB + 1700 + math.ceil(factors + (sums + blocks) / _MIB)
 
 
 STAGES: Mapping[str, Stage] = {
