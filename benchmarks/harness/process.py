@@ -47,7 +47,7 @@ class RunFailedError(Exception):
     """A run ended with an error; the message is the end of what it printed."""
 
 
-def run_function(target: str, arguments: Mapping[str, object], cores: int) -> Run:
+def run_function(target: str, arguments: Mapping[str, object], cores: int, python: str = sys.executable) -> Run:
     """Call ``target`` in a fresh interpreter and time what it returns.
 
     Parameters
@@ -59,6 +59,8 @@ def run_function(target: str, arguments: Mapping[str, object], cores: int) -> Ru
         Keyword arguments that JSON can carry.
     cores : int
         The process and all its threads are kept on that many cores.
+    python : str
+        Interpreter, for a package that cannot be installed beside ours.
 
     Raises
     ------
@@ -72,7 +74,7 @@ def run_function(target: str, arguments: Mapping[str, object], cores: int) -> Ru
         job.write_text(json.dumps({"target": target, "arguments": dict(arguments), "cores": cores}), encoding="utf-8")
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "MPLBACKEND": "Agg"}
-        command = [sys.executable, "-W", "ignore", "-m", "harness.child", str(job), str(result)]
+        command = [python, "-W", "ignore", "-m", "harness.child", str(job), str(result)]
         started = time.monotonic()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
