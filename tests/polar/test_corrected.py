@@ -20,7 +20,7 @@ from stemcal.polar.settings import PolarSettings
 SHAPE = (61, 70)
 CENTRE = (28.75, 37.25)
 MATRIX = correction_matrix(*strain_from_ratio(1.08, 0.6))
-SETTINGS = PolarSettings(corrected_frames=True)
+SETTINGS = PolarSettings(corrected_frames=True, ripple=True)
 
 
 def corrected(counts: np.ndarray, valid: np.ndarray | None = None) -> tuple[np.ndarray, RoundFrame]:
@@ -139,8 +139,25 @@ def test_a_scan_is_corrected_in_one_go_whatever_the_threads(home: Path) -> None:
     assert 0 < below.sum() <= 3
 
 
-def test_the_file_is_not_written_unless_it_is_asked_for(home: Path) -> None:
+def test_hyperspy_opens_the_profiles_with_their_axes_and_the_ripple_files_hold_the_same(home: Path) -> None:
+    run_polar(home / "a_data.hdf5", home / "a_calibration.json", home / "r", settings=PolarSettings(ripple=True))
+    step = CAMERA.pixel_size_per_angstrom
+    for name in ("azimuthal_mean", "azimuthal_var"):
+        for ending in ("hspy", "rpl"):
+            signal = hs.load(home / f"r_{name}.{ending}")
+            assert isinstance(signal, hs.signals.Signal1D)
+            col, row, q = (signal.axes_manager[axis] for axis in ("scan_col", "scan_row", "q"))
+            assert (row.units, row.scale, row.size) == ("nm", 2.0, SCAN[0])
+            assert (col.units, col.scale, col.size) == ("nm", 2.0, SCAN[1])
+            units = "1/Å" if ending == "hspy" else "1/A"
+            assert (q.units, q.scale, q.offset) == (units, pytest.approx(step), pytest.approx(step / 2))
+        one, other = (hs.load(home / f"r_{name}.{ending}").data for ending in ("hspy", "rpl"))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_options_are_not_written_unless_they_are_asked_for(home: Path) -> None:
     record = run_polar(home / "a_data.hdf5", home / "a_calibration.json", home / "no", settings=PolarSettings())
     assert record.result is not None
     assert record.result.corrected is None
     assert not (home / "no_corrected.hspy").exists()
+    assert not (home / "no_azimuthal_mean.rpl").exists()

@@ -8,6 +8,8 @@ are read whatever their case, and keys that nobody here needs are kept as text.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -204,21 +206,51 @@ def write_ripple(
     extra : dict of str, optional
         More keys and values.
     """
-    rows, cols, channels = counts.shape
-    kind = next(name for name, letter in _KINDS.items() if letter == counts.dtype.kind)
-    single = counts.dtype.itemsize == 1
+    laid_out = counts if record_by == "vector" else np.moveaxis(counts, 2, 0)
+    with atomic_path(path.with_suffix(".raw")) as temporary:
+        np.ascontiguousarray(laid_out, counts.dtype.newbyteorder(_ORDERS[byte_order])).tofile(temporary)
+    write_text(path, _keys(counts.shape, counts.dtype, record_by, byte_order, extra or {}))
+
+
+@contextmanager
+def open_ripple(
+    path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], extra: dict[str, str] | None = None
+) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """Give a function that appends whole rows (n, col, channel) of a map; both files appear when the block ends.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.rpl``; the ``.raw`` gets the same stem.
+    shape : tuple of int
+        (row, col, channel) of the whole map.
+    dtype : dtype
+        Type of the numbers; stored little-endian, a whole spectrum per position.
+    extra : dict of str, optional
+        More keys and values.
+    """
+    stored = dtype.newbyteorder("<")
+    with atomic_path(path.with_suffix(".raw")) as temporary, temporary.open("wb") as file:
+        yield lambda rows: np.ascontiguousarray(rows, stored).tofile(file)
+        file.flush()
+    write_text(path, _keys(shape, dtype, "vector", "little-endian", extra or {}))
+
+
+def _keys(
+    shape: tuple[int, ...], dtype: np.dtype[Any], record_by: RecordBy, byte_order: ByteOrder, extra: dict[str, str]
+) -> str:
+    """Return what stands in the ``.rpl``."""
+    rows, cols, channels = shape
     lines = {
+        "key": "value",
         "width": cols,
         "height": rows,
         "depth": channels,
         "offset": 0,
-        "data-length": counts.dtype.itemsize,
-        "data-type": kind,
-        "byte-order": "dont-care" if single else byte_order,
+        "data-length": dtype.itemsize,
+        "data-type": next(name for name, letter in _KINDS.items() if letter == dtype.kind),
+        "byte-order": "dont-care" if dtype.itemsize == 1 else byte_order,
         "record-by": record_by,
-        **(extra or {}),
+        **extra,
     }
-    laid_out = counts if record_by == "vector" else np.moveaxis(counts, 2, 0)
-    with atomic_path(path.with_suffix(".raw")) as temporary:
-        np.ascontiguousarray(laid_out, counts.dtype.newbyteorder(_ORDERS[byte_order])).tofile(temporary)
-    write_text(path, "".join(f"{key}\t{value}\n" for key, value in {"key": "value", **lines}.items()))
+    return "".join(f"{key}\t{value}\n" for key, value in lines.items())

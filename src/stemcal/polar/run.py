@@ -158,6 +158,7 @@ def _write(
         text,
         settings.counts_per_electron,
         settings.symmetry_orders,
+        settings.ripple,
     )
     n_cols = frames.scan_shape[1]
     with open_store(paths, layout, plan.origin_px) as store:

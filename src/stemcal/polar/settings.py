@@ -66,6 +66,10 @@ class PolarSettings(Settings):
         description="also write the frames themselves without ellipse and descan, count-conserving float32; takes as "
         "much disk as the counts or more, and the profiles do not need it",
     )
+    ripple: bool = Field(
+        default=False,
+        description="also write mean and variance as Lispix ripple (.rpl and .raw), for programs that read no HDF5",
+    )
     operator_cache_mb: int = Field(
         default=192,
         ge=1,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from stemcal.formats.hdf5 import create_hdf5, named_errors
 from stemcal.formats.hspy import Axis, open_writer
+from stemcal.formats.ripple import open_ripple
 from stemcal.polar.rows import excess_variance, standard_error
 from stemcal.polar.statistics import RingStatistics
 
@@ -71,6 +72,8 @@ class Layout:
         For the shot-noise corrected variance.
     symmetry_orders : tuple of int
         Orders that are measured.
+    ripple : bool
+        Whether mean and variance are written as ripple too.
     """
 
     scan_shape: tuple[int, int]
@@ -80,6 +83,7 @@ class Layout:
     parameter: str
     counts_per_electron: float
     symmetry_orders: tuple[int, ...] = ()
+    ripple: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,6 +142,9 @@ def open_store(paths: PolarPaths, layout: Layout, origin_px: NDArray[np.float64]
             "mean": stack.enter_context(_signal(paths.mean, layout, "mean")),
             "variance": stack.enter_context(_signal(paths.variance, layout, "variance")),
         }
+        ripples = {}
+        if layout.ripple:
+            ripples = {name: stack.enter_context(_ripple(getattr(paths, name), layout)) for name in signals}
         file = stack.enter_context(create_hdf5(paths.full))
         arrays = _create(file, layout, origin_px)
 
@@ -151,6 +158,8 @@ def open_store(paths: PolarPaths, layout: Layout, origin_px: NDArray[np.float64]
                 if name in signals:
                     with named_errors(getattr(paths, name)):
                         signals[name][first_row : first_row + n_rows] = values
+                if name in ripples:
+                    ripples[name](values)
 
         yield store
 
@@ -159,6 +168,18 @@ def _signal(path: Path, layout: Layout, name: str) -> AbstractContextManager[h5p
     metadata = {"stemcal": {"parameter": layout.parameter, "unit": _RINGS[name][0]}}
     title = f"azimuthal {name}"
     return open_writer(path, layout.shape, np.dtype(np.float32), layout.axes, title=title, metadata=metadata)
+
+
+def _ripple(signal: Path, layout: Layout) -> AbstractContextManager[Callable[[NDArray[Any]], None]]:
+    """Open the ripple files beside a signal, with RosettaSciIO's keys for the axes.
+
+    Programs do not agree on the encoding of a ``.rpl``, so there is no A with a ring in it.
+    """
+    keys: dict[str, str] = {}
+    for prefix, axis in zip(("height", "width", "depth"), layout.axes, strict=True):
+        facts = {"name": axis.name, "origin": axis.offset, "scale": axis.scale, "units": axis.units.replace("Å", "A")}
+        keys |= {f"{prefix}-{key}": str(value) for key, value in facts.items()}
+    return open_ripple(signal.with_suffix(".rpl"), layout.shape, np.dtype(np.float32), keys)
 
 
 def _create(file: h5py.File, layout: Layout, origin_px: NDArray[np.float64]) -> dict[str, h5py.Dataset]:
