@@ -70,9 +70,18 @@ def test_a_map_that_is_still_written_or_lacks_its_raw_waits(
     raw = add_scan("sample")
     path = add_map(session, f"EDX/{stamp(raw)}.rpl", minutes_ago=0)
     (dataset,) = discover().datasets.values()
+    assert dataset.edx is not None
+    numbers = path.with_suffix(".raw")
+    numbers.write_bytes(numbers.read_bytes()[:-2])
+    os.utime(numbers, (NOW.timestamp(),) * 2)
+    (dataset,) = discover().datasets.values()
     assert dataset.edx is None
     assert "still being written" in dataset.edx_reason
-    path.with_suffix(".raw").unlink()
+    os.utime(numbers, (NOW.timestamp() - 3600,) * 2)
+    os.utime(path, (NOW.timestamp() - 3600,) * 2)
+    (dataset,) = discover().datasets.values()
+    assert dataset.edx is not None
+    numbers.unlink()
     (dataset,) = discover().datasets.values()
     assert dataset.edx is None
     assert dataset.edx_reason is None

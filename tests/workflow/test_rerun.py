@@ -74,6 +74,14 @@ def test_a_file_acquired_again_reruns_its_branch(processed: Path) -> None:
     assert planned_jobs(processed) == {"convert": 1, "calibration": 1, "polar": 1, "nmf": 1, "report": 1}
 
 
+def test_another_edx_map_reruns_the_factorisation_alone(processed: Path) -> None:
+    (rpl,) = processed.rglob("*.rpl")
+    text = rpl.read_text()
+    rpl.write_text(text.replace("depth-origin\t-0.2", "depth-origin\t-0.1"))
+    assert rpl.read_text() != text
+    assert planned_jobs(processed) == {"nmf": 1, "report": 1}
+
+
 def test_a_gold_acquired_again_reruns_what_it_calibrates(processed: Path) -> None:
     (gold,) = ready(processed, "gold")
     samples = len(ready(processed, "sample"))

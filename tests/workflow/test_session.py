@@ -113,6 +113,26 @@ def test_the_factorisation_took_all_samples(session: Path, manifest: Manifest) -
     assert [member.used for member in record.members] == [True] * len(samples)
 
 
+def test_every_class_has_its_pattern_and_the_edx_map_found_its_scan(session: Path, manifest: Manifest) -> None:
+    samples = [one for one in manifest.datasets.values() if one.role == "sample" and one.verdict == "ready"]
+    folder = session / "processing" / "nmf" / str(samples[0].group)
+    record = read_record(folder / "nmf.json", NmfRecord)
+    assert [one.no_patterns for one in record.classes] == [None] * len(samples)
+    assert [one.no_area for one in record.classes] == [None] * len(samples)
+    (bound,) = [one for one in samples if one.edx]
+    (entry,) = record.edx
+    assert bound.edx is not None
+    assert (folder / entry.path).resolve() == (session / bound.edx.file).resolve()
+    assert bound.id.endswith(entry.dataset)
+    assert entry.reason is None
+    compared = {line.name for line in entry.lines if line.compared}
+    assert {"Al K", "Si K"} <= compared
+    with h5py.File(folder / "nmf_classes.hdf5") as file:
+        group = file[f"datasets/{entry.dataset}"]
+        assert np.nanmax(group["mean_patterns"][...]) > 0
+        assert group["edx/net_counts"].shape[1:] == entry.scan_shape
+
+
 def test_bytes_do_not_depend_on_place_time_or_cores(session: Path, raw: Path) -> None:
     stemcal("process", raw, "--cores", "1")
     assert digests(raw / "processing") == digests(session / "processing")

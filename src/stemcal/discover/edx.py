@@ -10,6 +10,8 @@ from pathlib import Path
 
 from stemcal.discover.settings import DiscoverSettings
 from stemcal.discover.snapshot import FileStat
+from stemcal.errors import DataError
+from stemcal.formats.ripple import parse_ripple
 from stemcal.records.manifest import EdxFile
 
 _STAMP = re.compile(r"\d{8}_\d{6}")
@@ -76,6 +78,18 @@ def edx_of(scan_path: str, maps: tuple[EdxAcquisition, ...]) -> tuple[EdxAcquisi
 def _shared_folders(one: str, other: str) -> int:
     pairs = zip(one.split("/")[:-1], other.split("/")[:-1], strict=False)
     return next((depth for depth, (a, b) in enumerate(pairs) if a != b), min(one.count("/"), other.count("/")))
+
+
+def is_settled(session: Path, one: EdxAcquisition, now_s: float, quiet_time_s: float) -> bool:
+    """Tell whether nothing more will come: the ``.raw`` has the bytes that its ``.rpl`` states, or all is quiet."""
+    if one.is_quiet(now_s, quiet_time_s):
+        return True
+    if len(one.files) == 1:
+        return False
+    try:
+        return parse_ripple(session / one.path).n_bytes == one.files[1].size_bytes
+    except DataError:
+        return False
 
 
 def identity_of(session: Path, one: EdxAcquisition) -> EdxFile:

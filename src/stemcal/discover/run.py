@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stemcal.discover.bind import gain_candidates, gold_candidates, group_name
 from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
-from stemcal.discover.edx import EdxAcquisition, edx_of, find_edx, identity_of
+from stemcal.discover.edx import EdxAcquisition, edx_of, find_edx, identity_of, is_settled
 from stemcal.discover.empad import group_empad, is_empad, read_empad_facts
 from stemcal.discover.facts import Facts, read_facts
 from stemcal.discover.history import Past, look_back
@@ -218,7 +218,7 @@ def _with_edx(request: Request, dataset: Dataset, maps: tuple[EdxAcquisition, ..
     name_problem = unusable(found.path)
     if name_problem is not None:
         return dataset.model_copy(update={"edx_reason": f"its EDX map: {name_problem}"})
-    if not found.is_quiet(now_s, request.discover.quiet_time_s):
+    if not is_settled(request.session, found, now_s, request.discover.quiet_time_s):
         return dataset.model_copy(update={"edx_reason": f"{found.path} is still being written"})
     try:
         return dataset.model_copy(update={"edx": identity_of(request.session, found)})
