@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,11 @@ from stemcal.records.classes import ClassThreshold
 from stemcal.records.edx import EdxEntry
 
 WIDTH_MM = 180.0
-_LEAST_COLUMNS = 4
+_COLUMNS = 5
+_EDX_MAP_MM = 20.0
 _TINT = 0.55
+_TINTS = SERIES[:-1]
+"""Not its grey, which nobody would see on grey."""
 _NUMBERED = 5
 """Largest clusters that carry their number."""
 _LEAST_NUMBERED = 4
@@ -42,54 +46,71 @@ def draw_classes(path: Path, scans: Sequence[DrawnScan], n_scans: int, threshold
     thresholds : sequence of ClassThreshold
         One per component.
     """
-    n_slots = max(len(thresholds), _LEAST_COLUMNS)
-    column_mm = (WIDTH_MM - 8) / n_slots - 2
-    heights = [height for one in scans for height in _heights(one)]
-    with drawing(path, WIDTH_MM, 18 + sum(column_mm * height + 6 for height in heights)) as figure:
-        axes = figure.subplots(len(heights), n_slots, squeeze=False, height_ratios=heights)
-        row = 0
-        for one in scans:
-            _class_row(axes[row], one)
-            _name_below(axes[row][0], one.amounts.dataset)
-            if one.patterns is not None:
-                _pattern_row(axes[row + 1], one.patterns)
-            row += len(_heights(one))
-        for ax, threshold in zip(axes[0], thresholds, strict=False):
-            ax.set_title(f"{threshold.component}\n{_in_words(threshold)}")
-        for ax in axes[:, len(thresholds) :].ravel():
-            ax.set_axis_off()
+    column_mm = (WIDTH_MM - 8) / _COLUMNS - 2
+    rows = [row for one in scans for row in _rows(one)]
+    with drawing(path, WIDTH_MM, 12 + sum(column_mm * row.height + 7 + 3 * row.titled for row in rows)) as figure:
+        axes = figure.subplots(len(rows), _COLUMNS, squeeze=False, height_ratios=[row.height for row in rows])
+        for row, places in zip(rows, axes, strict=True):
+            for ax in places[len(row.components) :]:
+                ax.set_axis_off()
+            for component, ax in zip(row.components, places, strict=False):
+                if row.titled:
+                    _class_panel(ax, row.scan, component)
+                    ax.set_title(f"{component + 1}: {_in_words(thresholds[component])}")
+                else:
+                    _pattern_panel(ax, row.scan, component)
+            if row.titled:
+                _name_below(places[0], row.scan.amounts.dataset)
         figure.suptitle(_classes_title(len(scans), n_scans), x=0.01, ha="left", fontsize=7.5, color=LIGHT.muted)
 
 
-def _heights(one: DrawnScan) -> list[float]:
-    shapes = [one.numbers.shape[1:]] + ([] if one.patterns is None else [one.patterns.shape[1:]])
-    return [max(0.25, min(2.0, rows / cols)) for rows, cols in shapes]
+@dataclass(frozen=True)
+class _Row:
+    """A row of panels: classes, which carry titles, or their patterns below."""
+
+    scan: DrawnScan
+    components: range
+    titled: bool
+    height: float
+
+
+def _rows(one: DrawnScan) -> Iterator[_Row]:
+    n = len(one.numbers)
+    for start in range(0, n, _COLUMNS):
+        components = range(start, min(start + _COLUMNS, n))
+        yield _Row(one, components, titled=True, height=_height(one.numbers.shape))
+        if one.patterns is not None:
+            yield _Row(one, components, titled=False, height=_height(one.patterns.shape))
+
+
+def _height(shape: tuple[int, ...]) -> float:
+    return max(0.25, min(2.0, shape[1] / shape[2]))
 
 
 def _in_words(threshold: ClassThreshold) -> str:
     if threshold.criterion == "share":
-        return f"at least {100 * threshold.value:.0f} % of it"
-    return f"loading above {threshold.value:.3g}"
+        return f"share above {threshold.value:.2g}"
+    return f"above {threshold.value:.3g}"
 
 
 def _classes_title(drawn: int, n_scans: int) -> str:
-    what = "Positions of each class over the scattering; numbers: its largest clusters; below: its mean pattern (log)"
+    what = "Positions of each class (loading above) over the scattering, its largest clusters, its mean pattern (log)"
     return what if drawn == n_scans else f"{what}\n{drawn} of {n_scans} scans are drawn, nmf_classes.hdf5 has them all"
 
 
-def _class_row(axes: Sequence[Axes], one: DrawnScan) -> None:
+def _class_panel(ax: Axes, one: DrawnScan, component: int) -> None:
     scattering = one.amounts.loadings.sum(axis=0)
-    for index, ax in enumerate(axes[: len(one.numbers)]):
-        image(ax, scattering, colours=SCAN)
-        tint = np.zeros((*scattering.shape, 4))
-        tint[..., :3] = to_rgb(SERIES[index % len(SERIES)])
-        tint[..., 3] = _TINT * one.amounts.classes[index]
-        ax.imshow(tint, interpolation="nearest")
-        for number in range(1, min(_NUMBERED, int(one.numbers[index].max())) + 1):
-            place = np.argwhere(one.numbers[index] == number)
-            if len(place) >= _LEAST_NUMBERED:
-                row, col = _inside(place)
-                ax.text(col, row, str(number), color="white", fontsize=6, fontweight="bold", ha="center", va="center")
+    image(ax, scattering, colours=SCAN)
+    tint = np.zeros((*scattering.shape, 4))
+    tint[..., :3] = to_rgb(_TINTS[component % len(_TINTS)])
+    tint[..., 3] = _TINT * one.amounts.classes[component]
+    ax.imshow(tint, interpolation="nearest")
+    numbers = one.numbers[component]
+    for number in range(1, min(_NUMBERED, int(numbers.max())) + 1):
+        place = np.argwhere(numbers == number)
+        if len(place) >= _LEAST_NUMBERED:
+            row, col = _inside(place)
+            ax.text(col, row, str(number), color="white", fontsize=6, fontweight="bold", ha="center", va="center")
 
 
 def _inside(place: NDArray[np.int64]) -> tuple[float, float]:
@@ -98,12 +119,13 @@ def _inside(place: NDArray[np.int64]) -> tuple[float, float]:
     return float(place[nearest, 0]), float(place[nearest, 1])
 
 
-def _pattern_row(axes: Sequence[Axes], patterns: NDArray[np.float64]) -> None:
-    for pattern, ax in zip(patterns, axes, strict=False):
-        if np.isfinite(pattern).any():
-            image(ax, pattern, colours=PATTERN, scale="log", percentiles=(5.0, 99.9))
-        else:
-            empty(ax, "no position")
+def _pattern_panel(ax: Axes, one: DrawnScan, component: int) -> None:
+    assert one.patterns is not None
+    pattern = one.patterns[component]
+    if np.isfinite(pattern).any():
+        image(ax, pattern, colours=PATTERN, scale="log", percentiles=(5.0, 99.9))
+    else:
+        empty(ax, "no position")
 
 
 def _name_below(ax: Axes, dataset: str) -> None:
@@ -144,22 +166,12 @@ def draw_edx(path: Path, scans: Sequence[DrawnScan], n_edx: int) -> None:
             figure.text(0.99, 0.005, f"{len(shown)} of {n_edx} EDX maps", ha="right", fontsize=5.5, color=LIGHT.muted)
 
 
-def _edx_columns(one: DrawnScan) -> int:
-    assert isinstance(one.edx, EdxComparison)
-    return max(len(_compared(one.edx)), len(one.numbers), 1)
-
-
 def _edx_height(one: DrawnScan) -> float:
-    if isinstance(one.edx, EdxEntry):
+    if not isinstance(one.edx, EdxComparison):
         return 22.0
-    rows, cols = one.numbers.shape[1:]
-    height = max(0.25, min(2.0, rows / cols))
-    matrix = 9.0 + 6.0 * len(one.numbers)
-    return 26.0 + max(2 * height * _map_mm(_edx_columns(one)), matrix)
-
-
-def _map_mm(n_columns: int) -> float:
-    return min(30.0, 0.62 * WIDTH_MM / n_columns)
+    n_rows = -(-len(_compared(one.edx)) // _COLUMNS) + -(-len(one.numbers) // _COLUMNS)
+    maps = n_rows * (_EDX_MAP_MM * _height(one.numbers.shape) + 8)
+    return 14.0 + max(maps, 22.0 + 5.0 * len(one.numbers))
 
 
 def _compared(edx: EdxComparison) -> list[int]:
@@ -171,24 +183,28 @@ def _edx_part(part: SubFigure | Figure, one: DrawnScan, edx: EdxComparison) -> N
     assert offset is not None
     place = f"offset ({offset.rows}, {offset.cols}) by the {offset.decided_by}"
     left_out = f"{edx.entry.n_spike_positions} spikes and {len(edx.entry.spike_columns)} columns left out"
-    part.suptitle(
-        literal(f"{one.amounts.dataset}: {place}, {left_out}"), x=0.01, ha="left", fontsize=7.5, color=LIGHT.muted
-    )
+    title = literal(f"{one.amounts.dataset}\n{place}; {left_out}")
+    part.suptitle(title, x=0.01, ha="left", fontsize=7.5, color=LIGHT.muted)
     compared = _compared(edx)
     if not compared:
         empty(part.subplots(), "no line stands out of its background")
         return
-    n_columns = _edx_columns(one)
-    widths = (n_columns * _map_mm(n_columns), 50 + 6 * len(compared))
+    widths = (_COLUMNS * _EDX_MAP_MM, WIDTH_MM - _COLUMNS * _EDX_MAP_MM)
     maps, table = part.subfigures(1, 2, width_ratios=widths, squeeze=False)[0]
-    axes = maps.subplots(2, n_columns, squeeze=False)
-    for ax, index in zip(axes[0], compared, strict=False):
-        image(ax, edx.net[index], colours=AMOUNT, title=edx.entry.lines[index].name)
-    for ax, (number, loading) in zip(axes[1], enumerate(one.amounts.loadings, start=1), strict=False):
-        image(ax, np.where(np.isfinite(edx.total), loading, np.nan), colours=AMOUNT, title=str(number))
-    for ax in (*axes[0, len(compared) :], *axes[1, len(one.numbers) :]):
-        ax.set_axis_off()
-    _matrix(table.subplots(), [edx.entry.lines[index].name for index in compared], len(one.numbers), edx.entry)
+    shown = [(edx.entry.lines[index].name, edx.net[index]) for index in compared]
+    n_line_rows = -(-len(shown) // _COLUMNS)
+    axes = maps.subplots(n_line_rows + -(-len(one.numbers) // _COLUMNS), _COLUMNS, squeeze=False)
+    covered = np.isfinite(edx.total)
+    loadings = [
+        (str(number), np.where(covered, loading, np.nan))
+        for number, loading in enumerate(one.amounts.loadings, start=1)
+    ]
+    for block, panels in ((axes[:n_line_rows], shown), (axes[n_line_rows:], loadings)):
+        for ax in block.ravel()[len(panels) :]:
+            ax.set_axis_off()
+        for ax, (name, values) in zip(block.ravel(), panels, strict=False):
+            image(ax, values, colours=AMOUNT, title=name)
+    _matrix(table.subplots(), [name for name, _ in shown], len(one.numbers), edx.entry)
 
 
 def _matrix(ax: Axes, lines: Sequence[str], n_components: int, entry: EdxEntry) -> None:

@@ -320,6 +320,8 @@ def _scan_step(profiles: Path) -> tuple[tuple[float, float] | None, str | None]:
 def _patterns(scan: Scan, present: BoolArray, how: Conditions) -> _Patterns | _NoPatterns:
     if not how.classes.patterns:
         return _NoPatterns("they were not asked for (classes.patterns)")
+    if not present.any():
+        return _NoPatterns("no position is in any class")
     inputs = {one.role: one.path for one in read_record(scan.polar_record, PolarRecord).inputs}
     if not {"data", "calibration"} <= inputs.keys():
         return _NoPatterns("the record of its profiles does not name data and calibration")
