@@ -29,6 +29,7 @@ _WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "epsic": ("epsic", {"scaled": True}),
     "plain": ("epsic", {"scaled": False}),
 }
+_PEERS = ("ours, least squares", "epsic", "plain")
 _PROMISED_AT = 50
 _COSINE, _CORRELATION = 0.99, 0.95
 
@@ -56,14 +57,15 @@ def main() -> int:
     rows, kept = [], True
     for n_phases in options.phases:
         for counts in options.counts:
-            found, good = _accuracy(Case(n_phases, counts, options.side, tuple(range(1, options.seeds + 1))))
+            case = Case(n_phases, counts, options.side, tuple(range(1, options.seeds + 1)))
+            found, good = _accuracy(case, ("ours", *options.peer))
             rows += found
             kept &= good
     head = ("", "counts per ring", "components", "maps", "vacuum", "number")
     print(f"\naccuracy, worst of {options.seeds} scans of {options.side} x {options.side}\n\n{columns(head, rows)}")
     if options.repeats:
         timed = Case(max(options.phases), _PROMISED_AT, options.time_side, (1,))
-        print(f"\ntime, {timed.side_px} x {timed.side_px}, {timed.n_phases} phases\n\n{_times(timed, options.repeats)}")
+        print(f"\ntime, {timed.side_px} x {timed.side_px}, {timed.n_phases} phases\n\n{_times(timed, options)}")
     return 0 if kept else 1
 
 
@@ -75,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=40, help="scan positions along a side (%(default)s)")
     parser.add_argument("--time-side", type=int, default=128, help="the same where time is taken (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of runs; 0 leaves time out (%(default)s)")
+    parser.add_argument("--peer", nargs="*", choices=_PEERS, default=_PEERS, help="other ways (all)")
     return parser.parse_args()
 
 
@@ -83,11 +86,11 @@ def _run(case: Case, seed: int, way: str) -> Run:
     return run_function(f"contestants.factors:{function}", {"scan": case.scan(seed), **arguments}, 1)
 
 
-def _accuracy(case: Case) -> tuple[list[tuple[str, ...]], bool]:
+def _accuracy(case: Case, ways: tuple[str, ...]) -> tuple[list[tuple[str, ...]], bool]:
     numbers = [run_function("contestants.factors:number", {"scan": case.scan(seed)}, 1).answer for seed in case.seeds]
     right = sum(one["number"] == case.n_phases for one in numbers)
     rows, kept = [], right == len(numbers)
-    for way in _WAYS:
+    for way in ways:
         found = [_run(case, seed, way).answer for seed in case.seeds]
         cosine, correlation = (min(one[key] for one in found) for key in ("cosine", "correlation"))
         vacuum = max(one["vacuum"] for one in found)
@@ -99,13 +102,13 @@ def _accuracy(case: Case) -> tuple[list[tuple[str, ...]], bool]:
     return rows, kept or case.counts != _PROMISED_AT
 
 
-def _times(case: Case, repeats: int) -> str:
+def _times(case: Case, options: argparse.Namespace) -> str:
     def contestant(way: str) -> Contestant:
         return Contestant(way, partial(_run, case, case.seeds[0], way))
 
     measure: Callable[[Run], float] = lambda run: run.cpu_s  # noqa: E731
     rows = []
-    for pairs in interleave(contestant("ours"), [contestant(way) for way in _WAYS if way != "ours"], repeats):
+    for pairs in interleave(contestant("ours"), [contestant(way) for way in options.peer], options.repeats):
         theirs, mine = (sorted(map(measure, runs))[len(runs) // 2] for runs in (pairs.theirs, pairs.ours))
         rows.append((pairs.peer.name, f"{theirs:.2f}", f"{mine:.2f}", spread(pairs.ratio(measure))))
     return columns(("", "s of a core", "ours", "ours times as fast"), rows)

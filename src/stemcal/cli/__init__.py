@@ -21,7 +21,7 @@ VERBS = {
     "gain": "measure how strongly each detector pixel answers, on a scan under a uniform beam",
     "calibration": "bind the reference that fits to a data set and measure its own origin and descan",
     "polar": "azimuthal mean and variance per position, straight from the raw counts",
-    "nmf": "factorise the radial profiles of all scans that share a calibration",
+    "nmf": "factorise the radial profiles of one scan or of many",
     "report": "write the session page",
     "history": "list and draw the gold calibrations of an instrument over time",
 }

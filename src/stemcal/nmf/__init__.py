@@ -1,1 +1,1 @@
-"""Non-negative factorisation of the radial profiles of all scans that share a calibration."""
+"""Non-negative factorisation of the radial profiles of one scan or of many."""

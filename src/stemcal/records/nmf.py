@@ -1,4 +1,4 @@
-"""``nmf.json``: the factorisation of all radial profiles of a session that share a calibration."""
+"""``nmf.json``: the factorisation of the radial profiles of one scan or of many."""
 
 from __future__ import annotations
 
