@@ -1,4 +1,4 @@
-"""``<id>_polar.png``: profiles of the whole scan, and maps of a few bands."""
+"""``<id>_polar.png``: profiles of the whole scan, with symmetry orders where there are any, and maps of a few bands."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def draw_figure(
     sums: ScanSums,
     scan_shape: tuple[int, int],
     band_edges_per_angstrom: tuple[float, ...],
+    symmetry_orders: tuple[int, ...] = (),
 ) -> None:
     """Draw mean profile, normalised variance profile and band maps.
 
@@ -38,13 +39,18 @@ def draw_figure(
         (scan_row, scan_col).
     band_edges_per_angstrom : tuple of float
         Edges of the bands of ``sums.band_maps``.
+    symmetry_orders : tuple of int
+        Orders of ``sums.symmetry_profile``.
     """
     n_bands = len(band_edges_per_angstrom) - 1
     with drawing(path, width_mm=180, height_mm=98) as figure:
         rows = figure.add_gridspec(2, 1, height_ratios=(1.0, 1.05))
-        profiles, bands = rows[0].subgridspec(1, 2), rows[1].subgridspec(1, n_bands)
+        profiles, bands = rows[0].subgridspec(1, 2 + bool(symmetry_orders)), rows[1].subgridspec(1, n_bands)
         _draw_mean(figure.add_subplot(profiles[0]), q_per_angstrom, sums, band_edges_per_angstrom)
         _draw_variance(figure.add_subplot(profiles[1]), q_per_angstrom, sums, band_edges_per_angstrom)
+        if symmetry_orders:
+            ax = figure.add_subplot(profiles[2])
+            _draw_symmetry(ax, q_per_angstrom, sums.symmetry_profile, symmetry_orders, band_edges_per_angstrom)
         maps = sums.band_maps.T.reshape(n_bands, *scan_shape)
         for index in range(n_bands):
             ax = figure.add_subplot(bands[index])
@@ -86,6 +92,25 @@ def _draw_variance(ax: Axes, q: NDArray[np.float64], sums: ScanSums, edges: tupl
     ax.set_ylim(min(1.3 * float(low), -0.05 * high), high)
     ax.set_title("Normalised variance")
     ax.set_ylabel("excess variance / mean²")
+    ax.legend(loc="upper right")
+    _finish(ax, q, edges)
+
+
+def _draw_symmetry(
+    ax: Axes, q: NDArray[np.float64], power: NDArray[np.float64], orders: tuple[int, ...], edges: tuple[float, ...]
+) -> None:
+    # The innermost rings have few pixels and the outermost gaps: scale to what lies between.
+    between = power[:, len(q) // 10 : -len(q) // 5]
+    if not np.isfinite(between).any():
+        empty(ax, "no order is determined", title="Symmetry")
+        return
+    for index, (order, values) in enumerate(zip(orders, power, strict=True)):
+        profile(ax, q, values, label=f"n = {order}", colour=SERIES[index % len(SERIES)])
+    low, high = np.nanpercentile(between, (3, 97))
+    high = 1.5 * max(float(high), 1e-6)
+    ax.set_ylim(min(1.5 * float(low), -0.05 * high), high)
+    ax.set_title("Symmetry")
+    ax.set_ylabel("|Fₙ|² / F₀², less noise")
     ax.legend(loc="upper right")
     _finish(ax, q, edges)
 

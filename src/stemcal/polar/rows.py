@@ -47,15 +47,19 @@ class ScanSums:
         Runs of bins whose averages are mapped.
     counts_per_electron : float
         Variance over mean of the detector under uniform light.
+    n_orders : int
+        Number of symmetry orders.
     """
 
-    def __init__(self, n_bins: int, bands: tuple[slice, ...], counts_per_electron: float) -> None:
+    def __init__(self, n_bins: int, bands: tuple[slice, ...], counts_per_electron: float, n_orders: int = 0) -> None:
         self._bands = bands
         self._gain = counts_per_electron
         self._mean_sum = np.zeros(n_bins)
         self._mean_count = np.zeros(n_bins, np.int64)
         self._excess_sum = np.zeros(n_bins)
         self._excess_count = np.zeros(n_bins, np.int64)
+        self._power_sum = np.zeros((n_orders, n_bins))
+        self._square_sum = np.zeros((n_orders, n_bins))
         self._band_rows: list[NDArray[np.float64]] = []
         self.n_positions_without_data = 0
         self.n_missing_means = 0
@@ -69,10 +73,18 @@ class ScanSums:
         self._mean_count += known_mean.sum(axis=0)
         self._excess_sum += excess.sum(axis=0, where=known_excess)
         self._excess_count += known_excess.sum(axis=0)
+        self._add_symmetry(rows.symmetry_power.astype(np.float64), mean[:, None])
         self.n_positions_without_data += int((~known_mean.any(axis=1)).sum())
         self.n_missing_means += int((~known_mean).sum())
         self.n_missing_variances += int((~known_excess).sum())
         self._band_rows.append(_band_averages(mean, excess, rows.area, self._bands))
+
+    def _add_symmetry(self, power: NDArray[np.float64], mean: NDArray[np.float64]) -> None:
+        """Add powers as squares of counts: the ratio of sums is not biased by few counts, the sum of ratios is."""
+        known = np.isfinite(power) & np.isfinite(mean)
+        square = np.where(known, mean**2, 0.0)
+        self._power_sum += (np.where(known, power, 0.0) * square).sum(axis=0)
+        self._square_sum += square.sum(axis=0)
 
     @property
     def n_empty_bins(self) -> int:
@@ -88,6 +100,11 @@ class ScanSums:
     def excess_profile(self) -> NDArray[np.float64]:
         """Mean over the scan of the shot-noise corrected variance, counts^2, (n_bins,); NaN where there is none."""
         return _ratio(self._excess_sum, self._excess_count)
+
+    @property
+    def symmetry_profile(self) -> NDArray[np.float64]:
+        """Power of each symmetry order over the scan, (n_orders, n_bins); NaN where there is none."""
+        return _ratio(self._power_sum, self._square_sum)
 
     @property
     def band_maps(self) -> NDArray[np.float64]:

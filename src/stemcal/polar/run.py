@@ -106,7 +106,7 @@ def run_polar(
         ]
         if record.gain is not None:
             inputs.append(small_input("gain", calibration.parent / record.gain.file, paths.record))
-        draw_figure(paths.figure, _q_axis(plan), sums, frames.scan_shape, edges)
+        draw_figure(paths.figure, _q_axis(plan), sums, frames.scan_shape, edges, settings.symmetry_orders)
         result = _result(plan, bound, sums, frames, inputs[1].path, corrected)
         quality = _flags(sums, frames, record)
     polar = PolarRecord(method=METHOD, inputs=tuple(inputs), quality=quality, provenance=made, result=result)
@@ -148,7 +148,7 @@ def _write(
 ) -> tuple[ScanSums, tuple[float, ...]]:
     n_bins = plan.geometry.grid.n_bins
     bands, edges = band_slices(settings.band_edges_per_angstrom, plan.q_step_per_angstrom, n_bins)
-    sums = ScanSums(n_bins, bands, settings.counts_per_electron)
+    sums = ScanSums(n_bins, bands, settings.counts_per_electron, len(settings.symmetry_orders))
     step = frames.microscope.scan_step_nm if frames.microscope else None
     layout = Layout(
         frames.scan_shape,
