@@ -1,4 +1,4 @@
-"""Classes and clusters are those that were drawn; patterns are sums of raw counts, whatever threads or ranks."""
+"""Classes and clusters are those that were drawn; patterns are sums of raw counts, whatever the threads."""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 Frames are moved by whole pixels, so that the undiffracted beam stays in one place and counts stay counts: nothing is
 interpolated. Every pixel is divided by how many frames had it on a valid pixel. Counts are added up as whole numbers
-and blocks in the order of the plan, so that neither threads nor ranks change a bit.
+and blocks in the order of the plan, so that the number of threads does not change a bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemcal.frames.plan import Block
-from stemcal.frames.ranks import SERIAL, World
 from stemcal.frames.source import FrameSource
 from stemcal.frames.stream import stream_blocks
 
@@ -66,15 +65,7 @@ def whole_shifts(origin_px: NDArray[np.float64]) -> tuple[Shifts, tuple[float, f
     return shifts, (float(centre[0]), float(centre[1]))
 
 
-def class_patterns(
-    source: FrameSource,
-    classes: BoolArray,
-    shifts: Shifts,
-    *,
-    threads: int = 1,
-    world: World = SERIAL,
-    progress: Callable[[int, int], None] | None = None,
-) -> PatternSums:
+def class_patterns(source: FrameSource, classes: BoolArray, shifts: Shifts, *, threads: int = 1) -> PatternSums:
     """Add up the frames of each class.
 
     Parameters
@@ -85,8 +76,8 @@ def class_patterns(
         (component, n_frames) members of each class.
     shifts : ndarray of int64
         (n_frames, 2), see `whole_shifts`.
-    threads, world, progress :
-        See `stemcal.frames.stream.stream_blocks`. Sums are complete on rank 0 only.
+    threads : int
+        Worker threads; no effect on the sums.
 
     Returns
     -------
@@ -104,8 +95,7 @@ def class_patterns(
             for one in np.flatnonzero(classes[:, run].any(axis=1))
         }
 
-    results = stream_blocks(source, add_up, threads=threads, world=world, progress=progress)
-    for _, found in results:
+    for _, found in stream_blocks(source, add_up, threads=threads):
         for one, (counts, exposure) in found.items():
             whole.counts[one] += counts
             whole.exposure[one] += exposure
