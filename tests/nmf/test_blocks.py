@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from stemcal.errors import DataError
 from stemcal.nmf import files
 from stemcal.nmf.files import read_blocks, read_member
 from stemcal.nmf.profiles import spectrum_scale
@@ -73,3 +74,21 @@ def test_the_divisor_has_a_floor_of_signal_and_of_counts() -> None:
     scale = spectrum_scale(sums, total, 1.0, settings)
     # Bright; 400 counts would have the sum 0.4; nothing at all; many counts, but a twentieth of the mean.
     np.testing.assert_allclose(scale, [2.0, 0.4, 0.1, 0.1])
+
+
+def test_the_variance_beyond_shot_noise_comes_from_the_full_file(scan: Path) -> None:
+    """What falls below zero in vacuum is taken for zero, not for signal."""
+    truth = Mixture(materials(), maps((24, 25), 0)).clean
+    with h5py.File(scan.with_name("scan_polar.hdf5"), "a") as file:
+        file["excess_variance"] = (truth**2 - 0.05).astype(np.float32)
+    found = loadings(scan, SETTINGS.model_copy(update={"quantity": "excess_variance"}))
+    assert np.isfinite(found).all()
+    vacuum = truth.sum(axis=2) == 0
+    assert found[:, vacuum].max() < 1e-3 * found.max()
+    with pytest.raises(ValueError, match="is for counts"):
+        NmfSettings(quantity="excess_variance", loss="kullback_leibler")
+
+
+def test_a_full_file_without_it_is_named(scan: Path) -> None:
+    with pytest.raises(DataError, match="holds no excess_variance"):
+        read_member("scan", scan, "excess_variance")
