@@ -13,9 +13,12 @@ import numpy as np
 from stemcal.gold.model import (
     APERTURE,
     COL,
+    HIGHEST,
     LOG_SPREAD,
     LOG_WIDTH,
+    LOWEST,
     N_GEOMETRY,
+    PRIOR,
     ROW,
     Annulus,
     Array,
@@ -35,12 +38,6 @@ _LONGEST_STEP = np.array([1.0, 1.0, 0.01, 0.01, 0.01, 0.3, 1.0, 0.5])
 _CONVERGED_STEP = np.array([1e-3, 1e-3, 1e-5, 1e-5, 5e-6, 1e-2, np.inf, np.inf])
 """Steps below these end the fit, below what the data of any scan can tell; the finer shape of a spot is not asked."""
 _SHAPE = np.array([LOG_WIDTH, APERTURE, LOG_SPREAD])
-_LOWEST, _HIGHEST = np.full(N_GEOMETRY, -np.inf), np.full(N_GEOMETRY, np.inf)
-_LOWEST[_SHAPE] = np.log(0.2), -4.0, np.log(3e-4)
-_HIGHEST[_SHAPE] = np.log(40.0), 6.0, np.log(0.05)
-"""Beyond these a parameter of the shape does not change the rings any more, and its steps would grow without end."""
-_PRIOR = {LOG_SPREAD: (np.log(0.004), 1.0), APERTURE: (0.0, 2.0)}
-"""Mean and standard deviation of what ties the fit where the data say nothing of the shape."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class State:
     @property
     def cost(self) -> float:
         """Sum of squares, with the priors on the shape."""
-        prior = sum(((self.geometry[which] - mean) / sd) ** 2 for which, (mean, sd) in _PRIOR.items())
+        prior = sum(((self.geometry[which] - mean) / sd) ** 2 for which, (mean, sd) in PRIOR.items())
         return float(self.residual @ self.residual + prior)
 
 
@@ -157,13 +154,13 @@ def _step(slope: Array, state: State, damping: float) -> Array:
     """Return the damped Gauss-Newton step; what would leave its bounds goes to them, the others follow."""
     normal = slope.T @ slope
     gradient = slope.T @ state.residual
-    for which, (mean, sd) in _PRIOR.items():
+    for which, (mean, sd) in PRIOR.items():
         normal[which, which] += 1 / sd**2
         gradient[which] -= (state.geometry[which] - mean) / sd**2
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-12 * np.trace(normal) + 1e-300))
     normal = normal / np.outer(scale, scale) + damping * np.eye(N_GEOMETRY)
-    low = np.maximum(-_LONGEST_STEP, _LOWEST - state.geometry)
-    high = np.minimum(_LONGEST_STEP, _HIGHEST - state.geometry)
+    low = np.maximum(-_LONGEST_STEP, LOWEST - state.geometry)
+    high = np.minimum(_LONGEST_STEP, HIGHEST - state.geometry)
     step, free = np.zeros(N_GEOMETRY), np.ones(N_GEOMETRY, np.bool_)
     for _ in range(_SHAPE.size + 1):
         rest = gradient / scale - normal @ np.where(free, 0.0, step * scale)

@@ -14,7 +14,6 @@ from stemcal.gold.model import (
     LOG_SCALE,
     LOG_WIDTH,
     N_GEOMETRY,
-    N_SOUGHT,
     ROW,
     Annulus,
     Array,
@@ -58,7 +57,7 @@ class Rings:
     joint : JointFit
         The fit in sectors.
     best : Sample
-        What the data say, centre, strain and scale from rings made of spots.
+        What the data say, the geometry from rings made of spots.
     leave_out : tuple of Sample
         What they say without each tile of the scan; () for a single pattern.
     offsets_px : numpy.ndarray
@@ -188,7 +187,7 @@ def _from_spots(sectors: Sample, spots: SpotFit, tile_drift: Sequence[Array]) ->
     per_strength = sectors.amplitudes / np.where(spots.best.strengths > 0, spots.best.strengths, np.inf)
 
     def sample(said: SpotSample, drift: Array) -> Sample:
-        geometry = np.concatenate([said.sought, sectors.geometry[N_SOUGHT:]])
+        geometry = said.geometry.copy()
         geometry[[ROW, COL]] -= drift
         return Sample(geometry, said.harmonics, said.strengths * per_strength)
 

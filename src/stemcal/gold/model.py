@@ -21,10 +21,17 @@ from stemcal.optics.ellipse import correction_matrix, strain_matrix
 Array = NDArray[np.float64]
 
 N_SECTORS = 24
-N_GEOMETRY, N_SOUGHT = 8, 5
+N_GEOMETRY = 8
 ROW, COL, E1, E2, LOG_SCALE, LOG_WIDTH, APERTURE, LOG_SPREAD = range(N_GEOMETRY)
 """Geometry: centre (px), strain, ln of px per 1/angstrom, ln of the standard deviation of a spot (px), logit of the
 part of its variance that the aperture's image makes, ln of the growth of the blur with the radius."""
+
+LOWEST, HIGHEST = np.full(N_GEOMETRY, -np.inf), np.full(N_GEOMETRY, np.inf)
+LOWEST[LOG_WIDTH:] = np.log(0.2), -4.0, np.log(3e-4)
+HIGHEST[LOG_WIDTH:] = np.log(40.0), 6.0, np.log(0.05)
+"""Beyond these a parameter of the shape does not change the rings any more, and its steps would grow without end."""
+PRIOR = {LOG_SPREAD: (np.log(0.004), 1.0), APERTURE: (0.0, 2.0)}
+"""Mean and standard deviation of what ties a fit where the data say nothing of the shape."""
 
 _SHARPEST = 0.99
 """Largest part of a spot's variance that is the aperture's."""

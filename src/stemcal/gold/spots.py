@@ -4,9 +4,9 @@ Few grains make a ring that is uneven on the scale of its spots. A model whose a
 meets spots cut by the borders of the sectors, and what is a spot's flank to one sector is a ring further in to the
 other. Here every ring is a row of spots close enough to each other to make any distribution over the azimuth, each an
 image of the aperture at its place on the circle: a model that is linear in the strengths of some thousand spots and
-has the five parameters of the geometry. Strengths and background are solved for by sparse least squares, the geometry
-by Gauss-Newton on what they leave (variable projection; Golub and Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), with
-Kaufman's Jacobian, BIT 15, 49 (1975)).
+has seven other parameters, five of the geometry and two of the shape of a spot. Strengths and background are solved
+for by sparse least squares, the others by Gauss-Newton on what they leave (variable projection; Golub and Pereyra,
+SIAM J. Numer. Anal. 10, 413 (1973), with Kaufman's Jacobian, BIT 15, 49 (1975)).
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from scipy.sparse.linalg import SuperLU, splu
 from scipy.special import roots_legendre
 
 from stemcal.gold.model import (
+    APERTURE,
     COL,
     E1,
     E2,
-    N_SOUGHT,
+    HIGHEST,
+    LOWEST,
+    PRIOR,
     ROW,
     Annulus,
     Array,
@@ -40,13 +43,18 @@ _SPACING = 1.3
 """Distance of the spots in their standard deviations: a row of them is flat to 1e-3 and follows any other spot."""
 _REACH = 5.0
 _NODES = 24
+_DIFFERENCE = 1e-3
 _RIDGE = 1e-4
 _LEAST_SEEN = 0.02
-"""A spot of whose information less than this part of the usual one is on valid pixels is left out."""
+"""A spot of which less than this part of the usual one is on valid pixels is left out."""
 _ORDERS = 2
 """The background may vary over the azimuth up to this order."""
-_STEPS = 2
-_FURTHEST = np.array([1.0, 1.0, 0.01, 0.01, 0.01])
+_N_FITTED = APERTURE + 1
+_MOST_STEPS = 8
+_LONGEST = np.array([0.5, 0.5, 0.01, 0.01, 0.01, 0.2, 1.0])
+_SETTLED = np.array([1e-3, 1e-3, 2e-5, 2e-5, 1e-5, 0.02, 0.5])
+"""Steps below these end the fit: the last one is taken, and the next would be far smaller."""
+_FURTHEST = np.array([1.0, 1.0, 0.01, 0.01, 0.01, np.inf, np.inf])
 """Centre (px), strain and ln scale do not move further than this from the fit in sectors."""
 _SINGULAR = 1e-10
 
@@ -57,15 +65,15 @@ class SpotSample:
 
     Attributes
     ----------
-    sought : numpy.ndarray
-        (5,) centre, strain, ln scale.
+    geometry : numpy.ndarray
+        (8,) see ``stemcal.gold.model``.
     harmonics : numpy.ndarray
         (4,) cos 3a, sin 3a, cos 4a, sin 4a of what the ellipse leaves, in radius change / radius.
     strengths : numpy.ndarray
         (n_rings,) mean strength of the spots of each ring.
     """
 
-    sought: Array
+    geometry: Array
     harmonics: Array
     strengths: Array
 
@@ -85,8 +93,8 @@ class _Design:
 
     Attributes
     ----------
-    value, by_row, by_col : sparse array
-        (n, n_spots) spot at the pixel and its derivatives by the round offset of the pixel.
+    value, by_row, by_col, by_width, by_part : sparse array
+        (n, n_spots) spot at the pixel and its derivatives by the round offset of the pixel, LOG_WIDTH and APERTURE.
     spot : numpy.ndarray
         (2, n_spots) round offsets (row, col) of the spots.
     bounds : numpy.ndarray
@@ -98,6 +106,8 @@ class _Design:
     value: sparse.csr_array
     by_row: sparse.csr_array
     by_col: sparse.csr_array
+    by_width: sparse.csr_array
+    by_part: sparse.csr_array
     spot: Array
     bounds: NDArray[np.intp]
     background: Array
@@ -111,7 +121,7 @@ def fit_spots(
     root_weight: Array,
     left_out: Sequence[tuple[Array, Array]],
 ) -> SpotFit | None:
-    """Refine a geometry whose ring shapes are known.
+    """Refine a geometry.
 
     Parameters
     ----------
@@ -120,7 +130,7 @@ def fit_spots(
     q : numpy.ndarray
         (n_rings,) on a flat detector, 1/angstrom.
     geometry : numpy.ndarray
-        (8,) from the fit in sectors; the shape of the rings stays as it is.
+        (8,) from the fit in sectors; the growth of the blur stays as it is.
     data, root_weight : numpy.ndarray
         (n,) mean counts, square root of their weight.
     left_out : sequence of (numpy.ndarray, numpy.ndarray)
@@ -131,18 +141,29 @@ def fit_spots(
     SpotFit or None
         ``None`` where there are more spots than the pixels can tell, or the spots lead away from the start.
     """
-    fitted = _fit_at(annulus, q, geometry, data, root_weight)
-    for _ in range(_STEPS - 1):
-        if fitted is None or not (np.abs(fitted.sample.sought - geometry[:N_SOUGHT]) < _FURTHEST).all():
-            return None
-        now = np.concatenate([fitted.sample.sought, geometry[N_SOUGHT:]])
-        fitted = _fit_at(annulus, q, now, data, root_weight)
+    fitted = _settled(annulus, q, geometry, data, root_weight)
     if fitted is None:
         return None
     leave_out = tuple(_without(fitted, *one) for one in left_out)
     n_linear = fitted.solver.kept.size + fitted.design.background.shape[1]
-    freedom = max(1, data.size - n_linear - N_SOUGHT)
+    freedom = max(1, data.size - n_linear - _N_FITTED)
     return SpotFit(fitted.sample, leave_out, float(fitted.rest @ fitted.rest) / freedom)
+
+
+def _settled(annulus: Annulus, q: Array, geometry: Array, data: Array, root_weight: Array) -> _Fitted | None:
+    """Return the last step of the fit; ``None`` where it leads away from its start, or nowhere."""
+    now = geometry
+    for _ in range(_MOST_STEPS):
+        fitted = _fit_at(annulus, q, now, data, root_weight)
+        if fitted is None:
+            return None
+        found = fitted.sample.geometry
+        if not (np.abs(found - geometry)[:_N_FITTED] < _FURTHEST).all():
+            return None
+        if (np.abs(found - now)[:_N_FITTED] < _SETTLED).all():
+            return fitted
+        now = found
+    return None
 
 
 def _design(annulus: Annulus, q: Array, geometry: Array) -> _Design:
@@ -151,7 +172,7 @@ def _design(annulus: Annulus, q: Array, geometry: Array) -> _Design:
     azimuth = np.arctan2(u_row, u_col) % (2 * np.pi)
     rows, cols, values, slopes, spots = [], [], [], [], []
     bounds = [0]
-    for ring, sigma in zip(widths.ring, widths.sigma, strict=True):
+    for ring, sigma, sigma_by in zip(widths.ring, widths.sigma, widths.sigma_by.T, strict=True):
         reach = widths.aperture + _REACH * float(sigma)
         here = np.flatnonzero(np.abs(radius - ring) < reach)
         n = max(8, int(np.ceil(2 * np.pi * ring / _spacing(float(sigma), widths.aperture))))
@@ -162,22 +183,35 @@ def _design(annulus: Annulus, q: Array, geometry: Array) -> _Design:
         offset = np.stack([u_row[here], u_col[here]])[:, :, None] - place
         distance = np.hypot(*offset)
         near = distance < reach
-        table = _spot(float(sigma), widths.aperture, reach)
+        table = _table(float(sigma), widths.aperture, reach)
         far = np.maximum(distance[near], 1e-9)
+        value, by_sigma, by_aperture = table(far).T
+        by_shape = by_sigma * sigma_by[:2, None] + by_aperture * widths.aperture_by[:, None]
         rows.append(np.broadcast_to(here[:, None], near.shape)[near])
         cols.append(bounds[-1] + (number % n)[near])
-        values.append(table(far))
-        slopes.append(offset[:, near] * (table(far, 1) / far))
+        values.append(value)
+        slopes.append(np.concatenate([offset[:, near] * (table(far, 1)[:, 0] / far), by_shape]))
         spots.append(ring * np.stack([np.sin(np.arange(n) * turn), np.cos(np.arange(n) * turn)]))
         bounds.append(bounds[-1] + n)
     index = np.concatenate(rows), np.concatenate(cols)
     slope = np.concatenate(slopes, axis=1)
     shape = (radius.size, bounds[-1])
-    value, by_row, by_col = (sparse.csr_array((part, index), shape=shape) for part in (np.concatenate(values), *slope))
+    value, by_row, by_col, by_width, by_part = (
+        sparse.csr_array((part, index), shape=shape) for part in (np.concatenate(values), *slope)
+    )
     waves = [np.ones_like(azimuth)]
     waves += [wave(order * azimuth) for order in range(1, _ORDERS + 1) for wave in (np.cos, np.sin)]
     background = np.concatenate([annulus.background * wave[:, None] for wave in waves], axis=1)
-    return _Design(value, by_row, by_col, np.concatenate(spots, axis=1), np.array(bounds, np.intp), background)
+    return _Design(
+        value=value,
+        by_row=by_row,
+        by_col=by_col,
+        by_width=by_width,
+        by_part=by_part,
+        spot=np.concatenate(spots, axis=1),
+        bounds=np.array(bounds, np.intp),
+        background=background,
+    )
 
 
 def _spacing(sigma: float, aperture: float) -> float:
@@ -186,14 +220,23 @@ def _spacing(sigma: float, aperture: float) -> float:
     return float(_SPACING * min(width, max(1.6 * sigma, 0.6 * width)))
 
 
-def _spot(sigma: float, aperture: float, reach: float) -> CubicSpline:
-    """Return a disk blurred by a Gaussian over the distance from its middle: circles that fill it, each blurred."""
+def _table(sigma: float, aperture: float, reach: float) -> CubicSpline:
+    """Return a spot and its derivatives by sigma and aperture over the distance from its middle."""
+    distance = np.linspace(0.0, reach, int(np.ceil(10 * reach / sigma)) + 2)
+    step = _DIFFERENCE * sigma
+    columns = [_spot(distance, sigma, aperture)]
+    for change in np.eye(2) * step:
+        up, down = (_spot(distance, sigma + sign * change[0], aperture + sign * change[1]) for sign in (1, -1))
+        columns.append((up - down) / (2 * step))
+    return CubicSpline(distance, np.stack(columns, axis=1), bc_type="natural")
+
+
+def _spot(distance: Array, sigma: float, aperture: float) -> Array:
+    """Return a disk blurred by a Gaussian, 1 in the middle: circles that fill it, each blurred."""
     points, weights = roots_legendre(_NODES)
     circles = aperture * (points + 1) / 2
-    weights = weights * circles
-    distance = np.linspace(0.0, reach, int(np.ceil(10 * reach / sigma)) + 2)
-    values = blurred_ring(distance[:, None], circles, sigma) @ (weights / weights.sum())
-    return CubicSpline(distance, values / values[0], bc_type="natural")
+    values = blurred_ring(np.append(distance, 0.0)[:, None], circles, sigma) @ (weights * circles)
+    return np.asarray(values[:-1] / values[-1])
 
 
 @dataclass(frozen=True)
@@ -228,8 +271,10 @@ class _Solver:
     def of(cls, design: _Design, root_weight: Array) -> _Solver | None:
         """Prepare it; ``None`` where there are more unknowns than half of the pixels."""
         weighted = sparse.csc_array(design.value * root_weight[:, None])
+        # by its pixels, not by their weight: that of a bright spot among dark ones is small
+        pixels = np.asarray(design.value.power(2).sum(axis=0)).ravel()
+        kept = np.flatnonzero(pixels > _LEAST_SEEN * np.median(pixels))
         information = np.asarray(weighted.power(2).sum(axis=0)).ravel()
-        kept = np.flatnonzero(information > _LEAST_SEEN * np.median(information))
         n_pixels, n_spots = weighted.shape
         if kept.size == 0 or 2 * (kept.size + design.background.shape[1]) > n_pixels:
             return None
@@ -295,13 +340,24 @@ def _stepped(
     # a spot further out by d is the same as a pixel further in
     by_scale = -(design.by_row @ (strength * design.spot[0]) + design.by_col @ (strength * design.spot[1]))
     columns = [(slope * change).sum(axis=0) for change in place_derivatives(annulus, geometry)]
-    columns = [*columns, by_scale, *_waves(annulus, geometry, slope)]
+    columns += [by_scale, design.by_width @ strength, design.by_part @ strength, *_waves(annulus, geometry, slope)]
     _, jacobian = solver.solve(np.stack(columns, axis=1) * root_weight[:, None])
-    five = jacobian[:, :N_SOUGHT]
-    sought = geometry[:N_SOUGHT] + np.linalg.lstsq(five, rest, rcond=None)[0]
-    harmonics = np.linalg.lstsq(jacobian, rest, rcond=None)[0][N_SOUGHT:]
-    sample = SpotSample(sought, harmonics, _mean_strengths(design, solver, strength))
+    step = _least_squares(jacobian[:, :_N_FITTED], rest, geometry)
+    found = geometry.copy()
+    found[:_N_FITTED] += np.clip(step, -_LONGEST, _LONGEST)
+    harmonics = _least_squares(jacobian, rest, geometry)[_N_FITTED:]
+    sample = SpotSample(np.clip(found, LOWEST, HIGHEST), harmonics, _mean_strengths(design, solver, strength))
     return _Fitted(annulus, geometry, design, solver, data, root_weight, sample, rest, slope)
+
+
+def _least_squares(jacobian: Array, rest: Array, geometry: Array) -> Array:
+    """Return the step, with the prior on the shape of a spot."""
+    normal, gradient = jacobian.T @ jacobian, jacobian.T @ rest
+    mean, sd = PRIOR[APERTURE]
+    normal[APERTURE, APERTURE] += 1 / sd**2
+    gradient[APERTURE] -= (geometry[APERTURE] - mean) / sd**2
+    scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
+    return np.asarray(np.linalg.pinv(normal / np.outer(scale, scale), hermitian=True) @ (gradient / scale) / scale)
 
 
 def _waves(annulus: Annulus, geometry: Array, slope: Array) -> list[Array]:
