@@ -27,7 +27,9 @@ from stemcal.records.gold import Centre, Ellipse, GoldRecord, GoldResult, PixelS
 from stemcal.records.history import Drift, HistoryEntry
 from stemcal.records.provenance import provenance, relative_to_record, small_input
 
-METHOD = "joint fit of all rings: centre, strain, scale; free amplitude and background in 24 sectors of azimuth"
+METHOD = (
+    "joint fit of all rings as rows of spots: centre, strain, scale, shape of a spot; free strengths and background"
+)
 
 
 @dataclass(frozen=True)
