@@ -145,7 +145,9 @@ def test_a_full_disk_leaves_nothing_half_written_and_heals(raw: Path, processed_
 def session_with(tmp_path: Path) -> Callable[[Callable[[SessionPlan], SessionPlan]], Path]:
     def make(change: Callable[[SessionPlan], SessionPlan]) -> Path:
         folder = tmp_path / "session"
-        write_session(folder, change(SessionPlan.tiny()))
+        plan = SessionPlan.tiny()
+        gold, sample = (next(scan for scan in plan.scans if scan.role == role) for role in ("gold", "sample"))
+        write_session(folder, change(plan.model_copy(update={"scans": (gold, sample)})))
         return folder
 
     return make
