@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from stemcal.gold.model import (
     ROW,
     Annulus,
     Array,
+    RingWidths,
     place_derivatives,
     ring_widths,
     round_radius,
@@ -43,6 +45,8 @@ _SPACING = 1.3
 """Distance of the spots in their standard deviations: a row of them is flat to 1e-3 and follows any other spot."""
 _REACH = 5.0
 _NODES = 24
+_FEWEST = 8
+_NEAREST = 1e-9
 _DIFFERENCE = 1e-3
 _RIDGE = 1e-4
 _LEAST_SEEN = 0.02
@@ -167,51 +171,71 @@ def _settled(annulus: Annulus, q: Array, geometry: Array, data: Array, root_weig
 
 
 def _design(annulus: Annulus, q: Array, geometry: Array) -> _Design:
+    radius, *offset = round_radius(annulus.rows, annulus.cols, geometry)
     widths = ring_widths(q, geometry)
-    radius, u_row, u_col = round_radius(annulus.rows, annulus.cols, geometry)
-    azimuth = np.arctan2(u_row, u_col) % (2 * np.pi)
-    rows, cols, values, slopes, spots = [], [], [], [], []
-    bounds = [0]
-    for ring, sigma, sigma_by in zip(widths.ring, widths.sigma, widths.sigma_by.T, strict=True):
-        reach = widths.aperture + _REACH * float(sigma)
-        here = np.flatnonzero(np.abs(radius - ring) < reach)
-        n = max(8, int(np.ceil(2 * np.pi * ring / _spacing(float(sigma), widths.aperture))))
-        turn = 2 * np.pi / n
-        half = min((n - 1) // 2, int(np.ceil(2 * np.arcsin(min(1.0, reach / (2 * ring))) / turn * 1.1)) + 1)
-        number = np.floor(azimuth[here] / turn).astype(np.intp)[:, None] + np.arange(-half, half + 1)
-        place = ring * np.stack([np.sin(number * turn), np.cos(number * turn)])
-        offset = np.stack([u_row[here], u_col[here]])[:, :, None] - place
-        distance = np.hypot(*offset)
-        near = distance < reach
-        table = _table(float(sigma), widths.aperture, reach)
-        far = np.maximum(distance[near], 1e-9)
-        value, by_sigma, by_aperture = table(far).T
-        by_shape = by_sigma * sigma_by[:2, None] + by_aperture * widths.aperture_by[:, None]
-        rows.append(np.broadcast_to(here[:, None], near.shape)[near])
-        cols.append(bounds[-1] + (number % n)[near])
-        values.append(value)
-        slopes.append(np.concatenate([offset[:, near] * (table(far, 1)[:, 0] / far), by_shape]))
-        spots.append(ring * np.stack([np.sin(np.arange(n) * turn), np.cos(np.arange(n) * turn)]))
-        bounds.append(bounds[-1] + n)
-    index = np.concatenate(rows), np.concatenate(cols)
-    slope = np.concatenate(slopes, axis=1)
-    shape = (radius.size, bounds[-1])
+    rows = [_row_of_spots(widths, k, radius, np.stack(offset)) for k in range(q.size)]
+    bounds = np.concatenate([[0], np.cumsum([row.spot.shape[1] for row in rows])])
+    pixel = np.concatenate([row.pixel for row in rows])
+    number = np.concatenate([row.number + first for row, first in zip(rows, bounds[:-1], strict=True)])
     value, by_row, by_col, by_width, by_part = (
-        sparse.csr_array((part, index), shape=shape) for part in (np.concatenate(values), *slope)
+        sparse.csr_array((part, (pixel, number)), shape=(radius.size, int(bounds[-1])))
+        for part in np.concatenate([row.values for row in rows], axis=1)
     )
+    azimuth = np.arctan2(*offset)
     waves = [np.ones_like(azimuth)]
     waves += [wave(order * azimuth) for order in range(1, _ORDERS + 1) for wave in (np.cos, np.sin)]
-    background = np.concatenate([annulus.background * wave[:, None] for wave in waves], axis=1)
     return _Design(
         value=value,
         by_row=by_row,
         by_col=by_col,
         by_width=by_width,
         by_part=by_part,
-        spot=np.concatenate(spots, axis=1),
-        bounds=np.array(bounds, np.intp),
-        background=background,
+        spot=np.concatenate([row.spot for row in rows], axis=1),
+        bounds=bounds.astype(np.intp),
+        background=np.concatenate([annulus.background * wave[:, None] for wave in waves], axis=1),
     )
+
+
+class _Row(NamedTuple):
+    """The spots of one ring.
+
+    Attributes
+    ----------
+    pixel, number : numpy.ndarray
+        (m,) pairs of a pixel and a spot that reaches it.
+    values : numpy.ndarray
+        (5, m) spot at the pixel, its derivatives by the round offset (row, col), LOG_WIDTH and APERTURE.
+    spot : numpy.ndarray
+        (2, n) round offsets of the spots.
+    """
+
+    pixel: NDArray[np.intp]
+    number: NDArray[np.intp]
+    values: Array
+    spot: Array
+
+
+def _row_of_spots(widths: RingWidths, k: int, radius: Array, offset: Array) -> _Row:
+    """Place spots on ring ``k`` and find what they bring to pixels at round ``radius`` (n,) and ``offset`` (2, n)."""
+    ring, sigma, aperture = float(widths.ring[k]), float(widths.sigma[k]), widths.aperture
+    reach = aperture + _REACH * sigma
+    n = max(_FEWEST, int(np.ceil(2 * np.pi * ring / _spacing(sigma, aperture))))
+    turn = 2 * np.pi / n
+    spot = ring * np.stack([np.sin(np.arange(n) * turn), np.cos(np.arange(n) * turn)])
+    near = np.flatnonzero(np.abs(radius - ring) < reach)
+    # the chord of the reach, with a tenth and a spot to spare: what is farther is sorted out below
+    half = min((n - 1) // 2, int(np.ceil(2.2 * np.arcsin(min(1.0, reach / (2 * ring))) / turn)) + 1)
+    first = np.floor(np.arctan2(*offset[:, near]) / turn).astype(np.intp)
+    number = (first[:, None] + np.arange(-half, half + 1)) % n
+    away = offset[:, near][:, :, None] - spot[:, number]
+    distance = np.hypot(*away)
+    reached = distance < reach
+    table, far = _table(sigma, aperture, reach), np.maximum(distance[reached], _NEAREST)
+    value, by_sigma, by_aperture = table(far).T
+    by_place = away[:, reached] * (table(far, 1)[:, 0] / far)
+    by_shape = by_sigma * widths.sigma_by[:2, k, None] + by_aperture * widths.aperture_by[:, None]
+    pixel = np.broadcast_to(near[:, None], reached.shape)[reached]
+    return _Row(pixel, number[reached], np.concatenate([value[None], by_place, by_shape]), spot)
 
 
 def _spacing(sigma: float, aperture: float) -> float:
