@@ -74,7 +74,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="pairs of runs per peer (%(default)s)")
     parser.add_argument("--place", type=Path, help="folder for the patterns (the system's for such)")
     parser.add_argument("--pyxem-python", default=sys.executable, help="interpreter that has pyxem (this one)")
-    parser.add_argument("--peer", nargs="*", choices=PEERS, default=PEERS, help="peers (all)")
+    parser.add_argument(
+        "--peer", nargs="*", choices=PEERS, default=PEERS, help="peers (all); none of them: threads and ranks"
+    )
     return parser.parse_args()
 
 
@@ -92,7 +94,9 @@ def _run(case: Case, repeats: int, peers: tuple[str, ...]) -> bool:
         found += interleave(whole, [start(name, "whole_py4dstem", few, container=str(container))], repeats)
     rows, agrees = _rows(found, _cpu_s)
     head = ("", "ms of a core per pattern", "ours", "ours times as fast", "target", "means differ by")
-    print(f"\n{case.frame_px} x {case.frame_px}, {case.n_bins} rings\n\n{columns(head, rows)}", flush=True)
+    print(f"\n{case.frame_px} x {case.frame_px}, {case.n_bins} rings", flush=True)
+    if rows:
+        print(f"\n{columns(head, rows)}", flush=True)
     return _scaling(case, container, repeats) and agrees
 
 
