@@ -266,7 +266,7 @@ def _calibration(powder: Powder, fitted: Rings, search: Search, settings: GoldSe
     pixel = float(np.exp(-best.geometry[LOG_SCALE]))
     pixel_sigma = None if covariance is None else pixel * float(np.sqrt(covariance[LOG_SCALE, LOG_SCALE]))
     position, strain = slice(ROW, COL + 1), slice(E1, E2 + 1)
-    sigmas = None if covariance is None else np.sqrt(np.diag(alike(covariance[position, position])))
+    sigmas = None if covariance is None else _centre_sigmas(alike(covariance[position, position]), powder)
     row, col = (
         Measured(float(best.geometry[axis]) + powder.to_detector[axis], None if sigmas is None else float(sigmas[axis]))
         for axis in (ROW, COL)
@@ -274,6 +274,11 @@ def _calibration(powder: Powder, fitted: Rings, search: Search, settings: GoldSe
     ellipse = _ellipse(best.geometry, None if covariance is None else alike(covariance[strain, strain]))
     rings = _ring_results(powder, fitted, settings)
     return Calibration(fitted, search, ellipse, Measured(pixel, pixel_sigma), (row, col), rings, _harmonics(fitted))
+
+
+def _centre_sigmas(covariance: Array, powder: Powder) -> Array:
+    """Return the standard deviations (2,) of the centre on the detector, in the middle of the scan."""
+    return np.asarray(np.sqrt(np.diag(covariance) + powder.middle_sigma_px**2))
 
 
 def _ellipse(geometry: Array, covariance: Array | None) -> Ellipse:

@@ -22,7 +22,7 @@ from stemcal.frames.source import FrameSource
 from stemcal.frames.stream import stream_blocks
 from stemcal.gold.faults import stray_pixels
 from stemcal.gold.sum_kernels import add_frames
-from stemcal.optics.descan import DescanFit, fit_descan
+from stemcal.optics.descan import DescanFit, fit_descan, middle_sigma
 from stemcal.optics.disk import BrightDisk, NoDisk, find_bright_disk, window_centroid
 
 Array = NDArray[np.float64]
@@ -104,6 +104,8 @@ class Powder:
     tile_drift : tuple of ndarray
         (2,) per tile: how far the beam lies from ``disk`` without that tile, (row, col) px: what the descan of all
         frames adds to that of the sample. The jackknife of the centre must not take it for noise.
+    middle_sigma_px : float
+        Standard deviation of ``to_detector`` along one axis.
     descan : DescanFit or None
         The polynomial through the bright disks.
     n_frames, n_frames_total : int
@@ -120,6 +122,7 @@ class Powder:
     tile_drift: tuple[Array, ...]
     disk: BrightDisk | NoDisk
     to_detector: tuple[float, float]
+    middle_sigma_px: float
     descan: DescanFit | None
     n_frames: int
     n_frames_total: int
@@ -141,7 +144,9 @@ def single_pattern(pattern: Array) -> Powder:
         lit = pattern != 0
     valid &= lit.any(axis=1)[:, None] & lit.any(axis=0)
     sums = Sums(np.where(valid, pattern, 0.0), valid.astype(np.float64), np.zeros((2, *pattern.shape)))
-    return Powder(sums, (), np.zeros((2, 2)), (), find_bright_disk(sums.counts, valid), (0.0, 0.0), None, 1, 1, 0, 0.0)
+    return Powder(
+        sums, (), np.zeros((2, 2)), (), find_bright_disk(sums.counts, valid), (0.0, 0.0), 0.0, None, 1, 1, 0, 0.0
+    )
 
 
 @dataclass(frozen=True)
@@ -308,16 +313,35 @@ def _finished(
         reason = plan.disk if isinstance(plan.disk, NoDisk) else NoDisk("too few frames have a bright disk")
         still = tuple(np.zeros(2) for _ in kept)
         return Powder(
-            total, tiles, variance, still, reason, (0.0, 0.0), None, n_used, source.n_frames, plan.n_stray_pixels, part
+            sums=total,
+            tiles=tiles,
+            offset_variance=variance,
+            tile_drift=still,
+            disk=reason,
+            to_detector=(0.0, 0.0),
+            middle_sigma_px=0.0,
+            descan=None,
+            n_frames=n_used,
+            n_frames_total=source.n_frames,
+            n_stray_pixels=plan.n_stray_pixels,
+            saturated_fraction=part,
         )
     there = (descan.fitted_px - plan.shift)[plan.used].mean(axis=0)
     left = descan.fitted_px - plan.shift + plan.offset
-    drift = tuple(_mean_or_zero(left[plan.used & (plan.tile != number)] - there) for number in kept)
     middle = np.array([descan.coefficients_row_px[0], descan.coefficients_col_px[0]])
-    disk = BrightDisk(float(there[0]), float(there[1]), plan.disk.radius_px)
-    to_detector = float(middle[0] - there[0]), float(middle[1] - there[1])
     return Powder(
-        total, tiles, variance, drift, disk, to_detector, descan, n_used, source.n_frames, plan.n_stray_pixels, part
+        sums=total,
+        tiles=tiles,
+        offset_variance=variance,
+        tile_drift=tuple(_mean_or_zero(left[plan.used & (plan.tile != number)] - there) for number in kept),
+        disk=BrightDisk(float(there[0]), float(there[1]), plan.disk.radius_px),
+        to_detector=(float(middle[0] - there[0]), float(middle[1] - there[1])),
+        middle_sigma_px=middle_sigma(descan, source.scan_shape),
+        descan=descan,
+        n_frames=n_used,
+        n_frames_total=source.n_frames,
+        n_stray_pixels=plan.n_stray_pixels,
+        saturated_fraction=part,
     )
 
 

@@ -31,7 +31,7 @@ NUMBERS_BEYOND = 2
 """The scan goes this far beyond the number that is chosen, so that the plateau is seen."""
 
 STANDARD_ERRORS = 2.0
-"""The gain has to exceed this many of its standard errors over the folds."""
+"""The gain has to be large enough even if it is this many of its standard errors over the folds smaller."""
 
 _FIT = {"tolerance": 1e-3, "max_iterations": 100}
 """An error of prediction is settled long before the components are."""
@@ -67,7 +67,7 @@ def gain(before: Trial, trial: Trial) -> tuple[float, float]:
 def worth_having(before: Trial, trial: Trial, settings: NmfSettings) -> bool:
     """Return whether the last component of ``trial`` predicts anything."""
     removed, sigma = gain(before, trial)
-    return removed >= settings.min_gain and removed >= STANDARD_ERRORS * sigma
+    return removed - STANDARD_ERRORS * sigma >= settings.min_gain
 
 
 def choose_number(trials: Sequence[Trial], settings: NmfSettings) -> int:

@@ -105,8 +105,8 @@ class NmfSettings(Settings):
         gt=0,
         lt=1,
         description="one more component has to remove this part of the error with which bi-cross-validation predicts "
-        "profiles and rings that were held out, and two standard errors of it; on phantoms a phase removes 0.16 to "
-        "0.9, the texture of grains up to 0.05, noise nothing. A rarer phase needs n_components",
+        "profiles and rings that were held out, less two standard errors; on phantoms a phase removes 0.16 to 0.9, the "
+        "texture of grains 0.05, and where they are few 0.15 +- 0.05, noise nothing. A rarer phase needs n_components",
     )
     n_resamplings: int = Field(
         default=20,

@@ -145,3 +145,23 @@ def _near(residual: NDArray[np.float64], among: NDArray[np.bool_], cut_sigma: fl
     spread = np.maximum(_MAD_TO_SIGMA * np.median(np.abs(residual[among]), axis=0), 1e-3)
     with np.errstate(invalid="ignore"):
         return np.asarray((np.abs(residual) <= cut_sigma * spread).all(axis=1))
+
+
+def middle_sigma(fit: DescanFit, scan_shape: tuple[int, int]) -> float:
+    """Return how uncertain the way from the mean of the positions to the middle of the scan is, px along one axis.
+
+    The curvature of the polynomial decides it: the residuals make its coefficients uncertain.
+
+    Parameters
+    ----------
+    fit : DescanFit
+        The polynomial.
+    scan_shape : tuple of int
+        (scan_row, scan_col).
+    """
+    basis = scan_basis(scan_shape, fit.degree)
+    used = basis[fit.used]
+    from_mean = -used.mean(axis=0)
+    from_mean[0] += 1
+    leverage = float(from_mean @ np.linalg.pinv(used.T @ used, hermitian=True) @ from_mean)
+    return float(np.sqrt(leverage / 2)) * fit.residual_rms_px
