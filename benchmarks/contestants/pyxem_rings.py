@@ -41,8 +41,9 @@ def joint(given: Any) -> list[float]:
     from pyxem.signals import Diffraction2D
 
     generator = CalibrationGenerator(diffraction_pattern=Diffraction2D(np.array(given["mean"])))
-    start = {"scale": 1 / float(given["pixel_size"]), "amplitude": float(given["mean"].max()), "spread": 1.5}
-    generator.get_elliptical_distortion(mask_radius=_BEAM_RADIUS_PX, center=list(given["centre"]), **start)
+    start = {"scale": 1 / float(given["pixel_size"]), "amplitude": float(np.median(given["mean"])), "spread": 1.5}
+    # it takes the centre as (column, row)
+    generator.get_elliptical_distortion(mask_radius=_BEAM_RADIUS_PX, center=list(given["centre"][::-1]), **start)
     scale, asymmetry = generator.ring_params[0], generator.ring_params[4]
     ratio = math.sqrt(asymmetry)
     return [max(ratio, 1 / ratio), asymmetry**0.25 / scale]

@@ -6,6 +6,8 @@ third of a pixel, the annulus of the 220 ring, and a pixel size within two perce
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import subprocess
@@ -197,7 +199,9 @@ def answer(name: str, data: Data) -> Answer:
     """Return what a way says, an error as a refusal, and the processor time that it took."""
     began = time.process_time()
     try:
-        said = WAYS[name](data)
+        # one of them draws a bar per scan and prints its result
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            said = WAYS[name](data)
     except Exception as error:  # noqa: BLE001 - whatever a peer raises is its answer
         said = Answer(refused=f"{type(error).__name__}: {error}"[:80])
     return replace(said, seconds=time.process_time() - began)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemcal.gold.measure import Attempt, Calibration, Optics, Refusal
+from stemcal.gold.measure import Attempt, Calibration, Optics, Refusal, ring_residual_rms
 from stemcal.gold.model import COL, ROW
 from stemcal.gold.pattern import Powder
 from stemcal.gold.settings import GoldSettings
@@ -149,9 +149,7 @@ def _check_spots(case: Case) -> Iterator[Finding]:
 
 
 def _check_residuals(case: Case) -> Iterator[Finding]:
-    used = [ring for ring in case.calibration.rings if ring.used and ring.residual_px is not None]
-    weights = [ring.amplitude.value * ring.radius_px for ring in used]
-    rms = float(np.sqrt(np.average([(ring.residual_px or 0.0) ** 2 for ring in used], weights=weights)))
+    rms = ring_residual_rms(case.calibration)
     if rms > _RESIDUAL_PX:
         message = f"the rings lie {rms:.2f} px (rms) off where {case.settings.standard.name} has them"
         yield Finding(Flag(name="ring_residuals", value=rms, limit=_RESIDUAL_PX, message=message), "warn")

@@ -26,6 +26,9 @@ _UNKNOWN_ANGLE_DEG = 180 / np.sqrt(12)
 _LARGEST_DRIFT = 0.05
 _SIGNIFICANT = 4.0
 _RINGS_OFF_PX = 0.3
+_FAINT = 0.1
+"""A ring that must be seen has at least this part of the strength that the others let expect."""
+_MISPLACED_PX = 0.25
 _FOREIGN = 0.25
 """A ring that the standard does not have may reach this part of those it has: double diffraction leaves a trace."""
 
@@ -234,15 +237,43 @@ def _judge_rings(calibration: Calibration, standard: PowderStandard, settings: G
         names = ", ".join(ring.label for ring in used) or "none"
         message = f"{len(used)} {standard.name} rings are usable ({names}), {settings.min_rings} are needed"
         return Refusal("few_rings", message, len(used), settings.min_rings)
-    strong = [ring for ring in calibration.rings if ring.label in standard.must_be_seen]
-    missing = [ring for ring in strong if ring.coverage >= settings.min_ring_coverage and not ring.used]
+    missing = _missing(calibration, standard, settings)
     if missing:
-        names = ", ".join(ring.label for ring in missing)
+        names = ", ".join(missing)
         message = (
             f"the pattern has rings, but not {standard.name}'s {names}, which cannot be missing: it is another material"
         )
         return Refusal("other_material", message, names)
-    return _judge_foreign(calibration, standard)
+    return _judge_foreign(calibration, standard) or _judge_places(calibration, standard)
+
+
+def _missing(calibration: Calibration, standard: PowderStandard, settings: GoldSettings) -> list[str]:
+    """Return which rings that must be seen are not, or are far weaker than the others let expect."""
+    expected = {ring.label: ring.visibility for ring in standard.fitted}
+    rings = [
+        ring
+        for ring in calibration.rings
+        if ring.label in standard.must_be_seen and ring.coverage >= settings.min_ring_coverage
+    ]
+    share = {ring.label: ring.amplitude.value / expected[ring.label] if ring.used else 0.0 for ring in rings}
+    usual = float(np.median(list(share.values()))) if share else 0.0
+    return [label for label, value in share.items() if value <= _FAINT * usual]
+
+
+def _judge_places(calibration: Calibration, standard: PowderStandard) -> Refusal | None:
+    """Refuse rings that lie off their places where no row of spots could be fitted to them either."""
+    off = ring_residual_rms(calibration)
+    if calibration.fitted.in_spots or off <= _MISPLACED_PX:
+        return None
+    message = f"the rings lie {off:.2f} px (rms) off where {standard.name} has them: it is another material"
+    return Refusal("other_material", message, off, _MISPLACED_PX)
+
+
+def ring_residual_rms(calibration: Calibration) -> float:
+    """Return the root mean square of how far the rings in use lie off their places, px, weighted by their strength."""
+    used = [ring for ring in calibration.rings if ring.used and ring.residual_px is not None]
+    weights = [ring.amplitude.value * ring.radius_px for ring in used]
+    return float(np.sqrt(np.average([(ring.residual_px or 0.0) ** 2 for ring in used], weights=weights)))
 
 
 def _judge_foreign(calibration: Calibration, standard: PowderStandard) -> Refusal | None:
