@@ -261,12 +261,14 @@ def _missing(calibration: Calibration, standard: PowderStandard, settings: GoldS
 
 
 def _judge_places(calibration: Calibration, standard: PowderStandard) -> Refusal | None:
-    """Refuse rings that lie off their places where no row of spots could be fitted to them either."""
-    off = ring_residual_rms(calibration)
-    if calibration.fitted.in_spots or off <= _MISPLACED_PX:
+    """Refuse strong rings that lie off their places where no row of spots could be fitted to them either."""
+    strong = [ring for ring in calibration.rings if ring.label in standard.must_be_seen]
+    off = [abs(ring.residual_px) for ring in strong if ring.residual_px is not None]
+    typical = float(np.median(off)) if off else 0.0
+    if calibration.fitted.in_spots or typical <= _MISPLACED_PX:
         return None
-    message = f"the rings lie {off:.2f} px (rms) off where {standard.name} has them: it is another material"
-    return Refusal("other_material", message, off, _MISPLACED_PX)
+    message = f"the rings lie {typical:.2f} px off where {standard.name} has them: it is another material"
+    return Refusal("other_material", message, typical, _MISPLACED_PX)
 
 
 def ring_residual_rms(calibration: Calibration) -> float:
