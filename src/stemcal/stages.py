@@ -148,7 +148,7 @@ def _factorising(extent: Extent, threads: int) -> int:
 STAGES: Mapping[str, Stage] = {
     "discover": Stage(1, (), (), _fixed(100), 1e9),
     "convert": Stage(2, (), ("raw",), _converting, 300.0),
-    "gold": Stage(2, ("convert",), ("raw",), _streaming(1, 60, patterns=500), 100.0, may_read=("history",)),
+    "gold": Stage(2, ("convert",), ("raw",), _streaming(1, 60, patterns=600), 100.0, may_read=("history",)),
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
     "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
     "polar": Stage(2, ("calibration",), ("raw",), _measuring_rings, 20.0),
