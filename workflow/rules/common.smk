@@ -152,7 +152,7 @@ def memory_mb_of_group(wildcards, threads, attempt):
 def runtime_minutes_of_group(wildcards, threads, attempt):
     """Time of a factorisation: an hour for the profiles, and a pass over all frames."""
     extent = extent_of_group(wildcards)
-    return attempt * (60 + stages.runtime_minutes("nmf", extent, threads))
+    return attempt * (45 + stages.runtime_minutes("nmf", extent, threads))
 
 
 def parameter_of_session(wildcards):
