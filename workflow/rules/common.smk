@@ -150,7 +150,7 @@ def memory_mb_of_group(wildcards, threads, attempt):
 
 
 def runtime_minutes_of_group(wildcards, threads, attempt):
-    """Time of a factorisation: an hour for the profiles, and a pass over all frames."""
+    """Time of a factorisation: 45 minutes for the profiles, and a pass over all frames; queues often end at an hour."""
     extent = extent_of_group(wildcards)
     return attempt * (45 + stages.runtime_minutes("nmf", extent, threads))
 
