@@ -34,3 +34,13 @@ def test_a_silent_failure_is_noticed(benchmarks, found, refused, silent):
     from gold import _is_silent_failure
 
     assert _is_silent_failure(Answer(found, refused), CAMERA) == silent
+
+
+@pytest.mark.parametrize(("seed", "material"), [(58, "W"), (140, "Si")])
+def test_a_material_once_taken_for_gold_is_refused(benchmarks, seed, material):
+    from contestants.cameras import blind_scan
+    from contestants.standards import answer, load
+
+    name, scan = blind_scan(seed)
+    assert name == material
+    assert answer("stemcal", load(scan)).refused == "other_material"

@@ -40,7 +40,7 @@ def quality_of(powder, optics):
         (amorphous(), "no_rings"),
         (crystal(3.165, "I"), "no_rings"),
         (crystal(3.9, "P"), "no_rings"),
-        (crystal(5.431, "F", lambda hkl: sum(hkl) % 2 == 1 or sum(hkl) % 4 == 0), None),
+        (crystal(5.431, "F", lambda hkl: sum(hkl) % 2 == 1 or sum(hkl) % 4 == 0), "ambiguous_scale"),
         (PowderPhase("ring", ((0.5, 1.0),), 1.2, 3.0), None),
     ],
     ids=["amorphous", "tungsten", "primitive", "silicon", "one ring"],
