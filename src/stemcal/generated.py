@@ -18,6 +18,7 @@ from stemcal.records.calibration import CalibrationRecord
 from stemcal.records.convert import ConvertRecord
 from stemcal.records.failure import FailureRecord
 from stemcal.records.gain import GainRecord
+from stemcal.records.geometry import GeometryRecord
 from stemcal.records.gold import GoldRecord
 from stemcal.records.growth import Growth
 from stemcal.records.history import HistoryEntry
@@ -38,6 +39,7 @@ _MODELS: dict[str, type[Record]] = {
     "growth": Growth,
     "gold": GoldRecord,
     "gold-history": HistoryEntry,
+    "geometry": GeometryRecord,
     "gain": GainRecord,
     "calibration": CalibrationRecord,
     "polar": PolarRecord,
