@@ -18,6 +18,7 @@ from stemcal.convert.settings import ConvertSettings
 from stemcal.discover.settings import DiscoverSettings
 from stemcal.errors import UsageError
 from stemcal.gain.settings import GainSettings
+from stemcal.geometry.settings import GeometrySettings
 from stemcal.gold.settings import GoldSettings
 from stemcal.nmf.settings import NmfSettings
 from stemcal.polar.settings import PolarSettings
@@ -38,6 +39,7 @@ class ConfigFile(Record):
     convert: ConvertSettings = ConvertSettings()
     gold: GoldSettings = GoldSettings()
     gain: GainSettings = GainSettings()
+    geometry: GeometrySettings = GeometrySettings()
     calibration: CalibrationSettings = CalibrationSettings()
     polar: PolarSettings = PolarSettings()
     nmf: NmfSettings = NmfSettings()

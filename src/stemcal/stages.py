@@ -35,11 +35,14 @@ class Extent:
         Detector rows times columns.
     itemsize : int
         Bytes per pixel of the raw counts.
+    kept_bytes : int
+        Bytes per frame that a step may keep in memory for the whole scan, see `bright_field_bytes`.
     """
 
     n_frames: int
     frame_pixels: int
     itemsize: int
+    kept_bytes: int = 0
 
     @property
     def frame_bytes(self) -> int:
@@ -132,6 +135,15 @@ def _measuring_rings(extent: Extent, threads: int) -> int:
     return _streaming(2, 200)(extent, threads) + math.ceil(tables) + 128 + 80
 
 
+def _keeping_bright_field(extent: Extent, threads: int) -> int:
+    """Memory of the geometry: a pass, and the bright-field disk over the whole scan, with a third for its spectrum.
+
+    A gigabyte is for what is fitted and drawn, the compiler included.
+    """
+    kept = 1.3 * extent.kept_bytes * extent.n_frames
+    return _streaming(1, 400)(extent, threads) + math.ceil(kept / _MIB) + 1000
+
+
 def _factorising(extent: Extent, threads: int) -> int:
     """Memory of the factorisation, and of the sums of its classes: counts and exposure per class, per block on its way.
 
@@ -150,7 +162,8 @@ STAGES: Mapping[str, Stage] = {
     "convert": Stage(2, (), ("raw",), _converting, 300.0),
     "gold": Stage(2, ("convert",), ("raw",), _streaming(1, 60, patterns=600), 100.0, may_read=("history",)),
     "gain": Stage(1, ("convert",), ("raw",), _streaming(1, 60, patterns=150), 100.0),
-    "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain",)),
+    "geometry": Stage(1, ("convert",), ("raw",), _keeping_bright_field, 50.0, may_read=("gain",)),
+    "calibration": Stage(1, ("convert",), ("raw", "gold"), _streaming(1, 400), 100.0, may_read=("gain", "geometry")),
     "polar": Stage(2, ("calibration",), ("raw",), _measuring_rings, 20.0),
     "nmf": Stage(2, (), ("members",), _factorising, 50.0, may_read=("edx",)),
     "report": Stage(1, (), ("members",), _fixed(1500), 1e9),
@@ -161,10 +174,36 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "convert": ("data.hdf5", "convert.json", "overview.png"),
     "gold": ("gold.json", "gold.png"),
     "gain": ("gain.json", "gain.hdf5", "gain.png"),
+    "geometry": ("geometry.json", "ssb.hdf5", "geometry.png"),
     "calibration": ("calibration.json", "calibration.png"),
     "polar": ("azimuthal_mean.hspy", "azimuthal_var.hspy", "polar.hdf5", "polar.json", "polar.png"),
 }
 """Endings of the files that a step writes for one data set, as ``<id>_<ending>``."""
+
+
+_BRIGHT_FIELD_RIM = 1.1
+"""What the geometry keeps around the bright-field disk, as a part of its radius."""
+
+
+def bright_field_bytes(
+    settings: Mapping[str, Mapping[str, object]], frame_pixels: int, itemsize: int, *, gain_corrected: bool
+) -> int:
+    """Return the bytes per frame that the geometry keeps at most: the largest disk it works on, with a rim.
+
+    Parameters
+    ----------
+    settings : mapping
+        The settings of every step, by name.
+    frame_pixels : int
+        Detector rows times columns.
+    itemsize : int
+        Bytes per pixel of the raw counts.
+    gain_corrected : bool
+        Whether counts may be multiplied by gain factors, which makes them floating-point numbers.
+    """
+    radius_px = float(str(settings.get("geometry", {}).get("max_disk_radius_px", 0)))
+    pixels = min(frame_pixels, math.ceil(math.pi * (_BRIGHT_FIELD_RIM * radius_px) ** 2))
+    return pixels * (2 if itemsize <= 2 and not gain_corrected else 4)
 
 
 def canonical(value: object) -> str:
