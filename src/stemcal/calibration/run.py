@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stemcal.calibration.binding import Binding, Offer, Scan, bind
 from stemcal.calibration.figure import Shown, draw_figure
 from stemcal.calibration.gain import GainChoice, choose_gain, offer_gain
+from stemcal.calibration.geometry import GeometryChoice, GeometryOffer, ScanSettings, choose_geometry
 from stemcal.calibration.measure import DiskTrack, track_disk
 from stemcal.calibration.origin import OriginFit, fit_origin
 from stemcal.calibration.settings import CalibrationSettings
@@ -30,7 +31,9 @@ from stemcal.records.calibration import (
     Instrument,
     Origin,
 )
+from stemcal.records.geometry import GeometryRecord
 from stemcal.records.gold import GoldRecord
+from stemcal.records.microscope import Microscope
 from stemcal.records.provenance import provenance, relative_to_record, small_input
 
 METHOD = "nearest passing gold reference; windowed centroid of the bright disk, robust polynomial over the scan"
@@ -60,6 +63,7 @@ def run_calibration(
     conditions: Conditions | None = None,
     figure: Path | None = None,
     gains: Sequence[Path] = (),
+    geometries: Sequence[Path] = (),
 ) -> CalibrationRecord:
     """Bind a reference to a data set and measure its origin; write the record and its figure.
 
@@ -83,6 +87,8 @@ def run_calibration(
         The PNG; beside the record by default.
     gains : sequence of Path
         ``<id>_gain.json`` of the candidates in order of preference. The origin is measured on corrected counts.
+    geometries : sequence of Path
+        ``<id>_geometry.json`` of scans of the same instrument, the data set's own among them where it has one.
 
     Returns
     -------
@@ -104,17 +110,19 @@ def run_calibration(
             return CalibrationRecord.model_validate(world.bcast(None))
         offers = [_offer(path) for path in golds]
         binding = bind(scan, offers, settings)
+        geometry = choose_geometry(_settings(counts, scan), [_geometry(path, output) for path in geometries], settings)
         origin, reasons = _judge_origin(track, frames.scan_shape, settings)
         gold = None if binding.chosen is None else offers[binding.chosen].record
         names = [relative_to_record(path, output) for path in golds]
         inputs = [InputFile(role="data", path=relative_to_record(data, output), identity=counts.identity)]
         inputs += [small_input("gold", path, output) for path in golds if path.is_file()]
         inputs += [small_input("gain", path, output) for path in gains if path.is_file()]
+        inputs += [small_input("geometry", path, output) for path in geometries if path.is_file()]
         bound = _bound(gold, binding, names)
         record = CalibrationRecord(
             method=METHOD,
             inputs=tuple(inputs),
-            quality=_quality(binding, gain, reasons),
+            quality=_quality(binding, gain, geometry, reasons),
             provenance=provenance("calibration", settings, source or {}),
             instrument=_instrument(scan),
             candidates=_candidates(offers, names, binding),
@@ -123,6 +131,9 @@ def run_calibration(
             origin=_origin(origin, inputs[0].path) if origin else None,
             gain=gain.bound,
             gain_candidates=gain.candidates,
+            scan_to_camera=geometry.scan_to_camera,
+            aberrations=geometry.aberrations,
+            geometry_candidates=geometry.candidates,
         )
         shown = _shown(track, frames, origin, reasons, gold)
     draw_figure(figure or output.with_suffix(".png"), shown)
@@ -136,6 +147,22 @@ def _scan(frames: FrameSource, given: Conditions) -> Scan:
     voltage = given.voltage_kv or (microscope.voltage_kv if microscope else None)
     length = given.nominal_camera_length_m or (microscope.nominal_camera_length_m if microscope else None)
     return Scan(voltage, length, frames.frame_shape, frames.acquired_at)
+
+
+def _settings(frames: FrameSource, scan: Scan) -> ScanSettings:
+    said = frames.microscope or Microscope()
+    step = said.scan_step_nm
+    return ScanSettings(
+        scan, said.scan_rotation_deg, said.magnification, None if step is None else 10 * step, frames.identity
+    )
+
+
+def _geometry(path: Path, output: Path) -> GeometryOffer:
+    name, place = path.name.removesuffix(".json").removesuffix("_geometry"), relative_to_record(path, output)
+    try:
+        return GeometryOffer(name, place, read_record(path, GeometryRecord))
+    except DataError as error:
+        return GeometryOffer(name, place, None, error.problem)
 
 
 def _offer(path: Path) -> Offer:
@@ -184,10 +211,12 @@ def _used_check(origin: OriginFit, settings: CalibrationSettings) -> tuple[Verdi
     return ("fail" if failed else "warn"), Flag(name="origin_fraction_used", value=part, limit=limit, message=text)
 
 
-def _quality(binding: Binding, gain: GainChoice, checks: list[tuple[Verdict, Flag]]) -> Quality:
-    flags = [*binding.flags, *gain.flags, *(flag for _, flag in checks)]
+def _quality(
+    binding: Binding, gain: GainChoice, geometry: GeometryChoice, checks: list[tuple[Verdict, Flag]]
+) -> Quality:
+    flags = [*binding.flags, *gain.flags, *(one.flag for one in geometry.findings), *(flag for _, flag in checks)]
     verdicts: list[Verdict] = [verdict for verdict, _ in checks]
-    if binding.flags or gain.flags:
+    if binding.flags or gain.flags or any(one.severity == "warn" for one in geometry.findings):
         verdicts.append("warn")
     if binding.chosen is None:
         flags.insert(0, Flag(name="no_reference", message=binding.why))

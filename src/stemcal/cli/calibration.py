@@ -33,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="results of `stemcal gain`, the preferred one first; without any the counts are used as they are",
     )
     parser.add_argument(
+        "--geometry",
+        type=Path,
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="JSON",
+        help="results of `stemcal geometry`, the data set's own and others of the instrument",
+    )
+    parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="JSON", help="record to write, <id>_calibration.json"
     )
     parser.add_argument("--figure", type=Path, metavar="PNG", help="figure to write (beside the record)")
@@ -54,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
-    keep_apart((args.data, *args.gold, *args.gain), (args.output, args.figure or args.output.with_suffix(".png")))
+    read = (args.data, *args.gold, *args.gain, *args.geometry)
+    keep_apart(read, (args.output, args.figure or args.output.with_suffix(".png")))
 
     def action(context: StepContext[CalibrationSettings]) -> CalibrationRecord:
         return run_calibration(
@@ -69,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             conditions=Conditions(args.voltage_kv, args.nominal_camera_length_m, args.scan_shape),
             figure=args.figure,
             gains=args.gain,
+            geometries=args.geometry,
         )
 
     return execute_step(args, "calibration", CalibrationSettings, args.output, action)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stemcal.records.base import Measurement, Quantity, Record
+from stemcal.records.geometry import Matrix
 from stemcal.records.gold import Ellipse
 
 
@@ -79,6 +80,39 @@ class BoundGain(Record):
     why: str
 
 
+class BoundScanToCamera(Record):
+    """How the scan lies in the camera, measured on this data set or pooled over others, and why.
+
+    ``matrix``, ``covariance`` and ``unit`` are those of ``stemcal.records.geometry.ScanToCamera``. ``chi_square`` (per
+    degree of freedom) says whether the sources agree; above 1 the uncertainties are widened by its root.
+    """
+
+    geometry_source: Literal["own", "pooled"]
+    matrix: Matrix
+    covariance: tuple[tuple[float, float, float, float], ...] | None = Field(min_length=4, max_length=4)
+    unit: Literal["angstrom", "1"]
+    theta_fast_deg: Quantity
+    theta_slow_deg: Quantity
+    step_ratio: Quantity
+    step_fast_angstrom: Quantity | None
+    step_slow_angstrom: Quantity | None
+    flip: bool
+    half_turn_resolved: bool
+    scale_source: Literal["measured", "nominal_step"] | None
+    sources: tuple[str, ...]
+    chi_square: float | None
+    degrees_of_freedom: int
+    why: str
+
+
+class BoundAberrations(Record):
+    """Aberrations of the probe, in angstrom, as measured on this data set itself: they are not the instrument's."""
+
+    coefficients: dict[str, Quantity]
+    source: str
+    why: str
+
+
 class CalibrationRecord(Measurement):
     """The calibration bound to one data set; parts that do not exist are ``null``."""
 
@@ -90,5 +124,6 @@ class CalibrationRecord(Measurement):
     origin: Origin | None
     gain: BoundGain | None = Field(default=None, description="null: counts are used as they are")
     gain_candidates: tuple[Candidate, ...] = ()
-    scan_to_camera: None = None
-    aberrations: None = None
+    scan_to_camera: BoundScanToCamera | None = None
+    aberrations: BoundAberrations | None = None
+    geometry_candidates: tuple[Candidate, ...] = ()
