@@ -312,7 +312,7 @@ class _Ring:
         height = np.where(profile > _LEAST_PROFILE, inner, 0.0)
         derivatives = self._derivatives(slope_per_level * height, blur_per_level * height)
         jacobian = np.stack(derivatives, axis=1)[:, free]
-        full = np.concatenate([jacobian, levels], axis=1) * weight[:, None]
+        full = np.concatenate([jacobian, self._smear(blur_per_level * height), levels], axis=1) * weight[:, None]
         right = (residual * weight)[:, None]
         solved = np.linalg.lstsq(full, right, rcond=None)[0][:, 0]
         change = np.zeros(6)
@@ -361,6 +361,11 @@ class _Ring:
             slope * self.distance * (col**2 - row**2),
             slope * self.distance * 2 * row * col,
         )
+
+    def _smear(self, blur: Array) -> Array:
+        """Return the change of the counts with a smear along one direction, as by descan; else an ellipse takes it."""
+        row, col = self.towards
+        return np.stack([blur * (col**2 - row**2), blur * 2 * row * col], axis=1)
 
     def _covariance(self, full: Array, residual: Array) -> Array:
         """Return the covariance that allows for structure: residuals of one sector may belong together.
