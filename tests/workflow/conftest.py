@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,19 +67,45 @@ def digests(processing: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raw session that no test changes."""
-    folder = tmp_path_factory.mktemp("raw") / "session"
-    write_session(folder, SessionPlan.tiny())
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run of the tests have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "workflow-shared"
+    folder.mkdir(exist_ok=True)
     return folder
 
 
+def made_once(folder: Path, name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
+    """Return ``folder / name`` and what making it said; the first worker that asks makes it, the others wait."""
+    said = folder / f"{name}.said"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.is_file():
+            text = make(folder / name)
+            said.write_text(text, encoding="utf-8")
+    return folder / name, said.read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
-def processed_once(tiny_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def tiny_raw(shared_folder: Path) -> Path:
+    """A raw session that no test changes."""
+
+    def make(folder: Path) -> str:
+        write_session(folder / "session", SessionPlan.tiny())
+        return ""
+
+    return made_once(shared_folder, "raw", make)[0] / "session"
+
+
+@pytest.fixture(scope="session")
+def processed_once(tiny_raw: Path, shared_folder: Path) -> tuple[Path, str]:
     """A processed session that no test changes, and what the command said."""
-    folder = tmp_path_factory.mktemp("processed") / "session"
-    copy_session(tiny_raw, folder)
-    return folder, stemcal("process", folder)
+
+    def make(folder: Path) -> str:
+        return stemcal("process", copy_session(tiny_raw, folder / "session"))
+
+    folder, said = made_once(shared_folder, "processed", make)
+    return folder / "session", said
 
 
 @pytest.fixture
