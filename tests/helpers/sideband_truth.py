@@ -94,18 +94,24 @@ def scan(
     dose: float = 1e4,
     side: int = 64,
     defocus: float | None = None,
-    shear_deg: float = 1.2,
+    lattice_constant_angstrom: float | None = None,
 ) -> Scan:
     """Return a scan with aberrations, or with a ``defocus`` (C10, angstrom) alone."""
-    axes = ScanAxes(theta_deg, theta_deg + shear_deg, 0.35, 0.36, flip)
+    axes = ScanAxes(theta_deg, theta_deg + 1.2, 0.35, 0.36, flip)
     aberrations = ABERRATIONS_ANGSTROM if defocus is None else {"C10": defocus}
-    plan = WeakPhasePlan(axes, crystal(kind, angle_deg=7.0), aberrations, scan_shape=(side, side))
+    thin = crystal(kind, angle_deg=7.0, lattice_constant_angstrom=lattice_constant_angstrom)
+    plan = WeakPhasePlan(axes, thin, aberrations, scan_shape=(side, side))
     return Scan(plan, counted(expected_frames(plan), dose, seed=1))
 
 
 def damaged(one: Scan, factors: np.ndarray) -> Scan:
     """Return the scan with the dose of each position multiplied."""
     return replace(one, counts=np.rint(one.counts * factors[:, :, None, None]).astype(np.uint16))
+
+
+def hann(side: int) -> np.ndarray:
+    one = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
+    return one[:, None] * one
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
