@@ -1,0 +1,130 @@
+"""Uncertainties from the data: every tile of the scan is left out once, and the fit repeated.
+
+The covariance of the least squares knows of shot noise only. What differs from place to place on the sample and over
+the time of the scan is in the spread of the fits, with the frequencies of the peaks measured anew each time. A fit
+without one tile is near that of all, so that one Gauss-Newton step is enough.
+
+Source: the jackknife with groups of unequal size, Busing, Meijer & van der Leeden, Statistics and Computing 9 (1999) 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stemcal.geometry.coherent import CoherentModel, Solution, Whitened, whiten
+from stemcal.geometry.slices import Slices
+
+SMALLEST_PART = 1e-4
+"""Of the signal; a tile with less has no say."""
+
+FEWEST_TILES = 8
+RADIUS_STEP = 1e-3
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """The fit without each tile.
+
+    Attributes
+    ----------
+    tiles : ndarray of int64
+        (n,) tiles that have a say.
+    parts : ndarray of float64
+        (n,) part of the signal in the tile.
+    shifts : ndarray of float64
+        (n, n_parameters) parameters without the tile less those of all; 0 where one is not free.
+    """
+
+    tiles: NDArray[np.int64]
+    parts: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+
+
+def jackknife(
+    slices: Slices, data: Whitened, interference: NDArray[np.complex128], solution: Solution
+) -> Resampled | None:
+    """Return how the parameters move without each tile; None where fewer than `FEWEST_TILES` have a say.
+
+    Parameters
+    ----------
+    slices : Slices
+        With tiles.
+    data : Whitened
+        All tiles together.
+    interference : ndarray
+        (K, n_pix) what pairs of diffracted beams add to ``data``.
+    solution : Solution
+        Fit of all tiles.
+    """
+    model = CoherentModel(replace(data, values=data.values - interference), solution.order)
+    centre = model.fit(solution.parameters, solution.free, max_steps=20)
+    tiles, parts, shifts = [], [], []
+    for tile in range(len(slices.values)):
+        left = _without(slices, data, interference, centre, tile)
+        part = 1.0 - _kept(centre.amplitudes, left.values, model, centre)
+        if part < SMALLEST_PART:
+            continue
+        tiles.append(tile)
+        parts.append(part)
+        shifts.append(_step(left, centre))
+    if len(tiles) < FEWEST_TILES:
+        return None
+    return Resampled(np.array(tiles), np.array(parts), np.array(shifts))
+
+
+def radius_slope(data: Whitened, interference: NDArray[np.complex128], solution: Solution) -> NDArray[np.float64]:
+    """Return by how much the parameters change per px of the aperture's radius, (n_parameters,)."""
+    clean = replace(data, values=data.values - interference)
+    model = CoherentModel(clean, solution.order)
+    centre = model.fit(solution.parameters, solution.free, max_steps=20)
+    step = RADIUS_STEP * data.radius_px
+    return _step(replace(clean, radius_px=data.radius_px + step), centre) / step
+
+
+def _step(data: Whitened, solution: Solution) -> NDArray[np.float64]:
+    """Return the Gauss-Newton step of all parameters with other data."""
+    matrix, gradient, _, _ = CoherentModel(data, solution.order).normal_equations(solution.parameters, solution.free)
+    step = np.zeros(solution.free.size)
+    step[solution.free] = np.linalg.solve(matrix, gradient)
+    return step
+
+
+def group_covariance(shifts: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the covariance (n, n) of estimates from how they move without one group.
+
+    Parameters
+    ----------
+    shifts : ndarray
+        (groups, n) estimate without the group less that of all.
+    parts : ndarray
+        (groups,) part of the data in the group.
+    """
+    # the pseudo-values less the estimate of all; h = 1 / part
+    moved = -(1 / parts - 1)[:, None] * shifts
+    centred = moved - (parts[:, None] * moved).sum(axis=0) / parts.sum()
+    return np.asarray((centred.T * (parts / (1 - parts) / len(parts))) @ centred)
+
+
+def _without(
+    slices: Slices, data: Whitened, interference: NDArray[np.complex128], solution: Solution, tile: int
+) -> Whitened:
+    """Return the slices without a tile, and without the interference, which shrinks as the amplitudes do."""
+    left = whiten(slices, without_tile=tile, weight=data.weight)
+    model = CoherentModel(left, solution.order)
+    _, amplitudes, _, _ = model.project(solution.parameters)
+    power = (np.abs(solution.amplitudes) ** 2).sum(axis=1)
+    ratio = (solution.amplitudes.conj() * amplitudes).sum(axis=1) / np.maximum(power, 1e-300)
+    return replace(left, values=left.values - ratio[:, None] * interference)
+
+
+def _kept(
+    amplitudes: NDArray[np.complex128], values: NDArray[np.complex128], model: CoherentModel, solution: Solution
+) -> float:
+    """Return which part of the signal the slices still hold."""
+    fitted = np.einsum("ki,kip->kp", amplitudes, model.templates(solution.parameters))
+    # the amplitudes turn with the frequencies, so that it is their size that tells
+    overlap = np.abs((fitted.conj() * values).sum(axis=1)).sum()
+    return float(overlap / (np.abs(fitted) ** 2).sum())
