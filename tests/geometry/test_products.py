@@ -17,7 +17,6 @@ from stemcal.geometry.images import residual_phases
 from stemcal.geometry.products import products_of, write_products
 from stemcal.geometry.ssb import Ssb, single_sideband
 
-
 MATRICES = {"camera/corner", "camera/scan_matrix"}
 
 
