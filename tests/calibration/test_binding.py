@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from calibration_truth import CAMERA, gold_record
 
-from stemcal.calibration.binding import Offer, Scan, bind
+from stemcal.calibration.binding import Offer, bind
 from stemcal.calibration.settings import CalibrationSettings
+from stemcal.records.agreement import Scan
 
 SCAN = Scan(200.0, 0.2, CAMERA.frame_shape, "2026-05-12T10:12:00+00:00")
 SETTINGS = CalibrationSettings()

@@ -12,12 +12,12 @@ import pytest
 from calibration_truth import CAMERA, frames, write_container, write_gold
 from geometry_truth import AXES, NOMINAL_STEP, SIGMA_DEG, geometry_record, scan_to_camera, write_geometry
 
-from stemcal.calibration.binding import Scan
 from stemcal.calibration.geometry import GeometryChoice, GeometryOffer, ScanSettings, choose_geometry
 from stemcal.calibration.pooling import Pool, matrix_of, member_of, pool
 from stemcal.calibration.run import run_calibration
 from stemcal.calibration.settings import CalibrationSettings
 from stemcal.optics.scan_affine import ScanAxes, scan_axes, scan_matrix
+from stemcal.records.agreement import Scan
 from stemcal.records.base import InputFile
 from stemcal.records.microscope import Microscope
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stemcal.calibration.binding import Scan, disagreement, shape_text
 from stemcal.calibration.pooling import (
     FAST,
     RATIO,
@@ -24,6 +23,7 @@ from stemcal.calibration.pooling import (
 )
 from stemcal.calibration.settings import CalibrationSettings
 from stemcal.optics.scan_affine import scan_axes
+from stemcal.records.agreement import Scan, disagreement, shape_text
 from stemcal.records.base import Finding, Flag, Quantity
 from stemcal.records.calibration import BoundAberrations, BoundScanToCamera, Candidate
 from stemcal.records.geometry import GeometryRecord, Matrix

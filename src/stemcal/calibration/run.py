@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stemcal.calibration.binding import Binding, Offer, Scan, bind
+from stemcal.calibration.binding import Binding, Offer, bind
 from stemcal.calibration.figure import Shown, draw_figure
-from stemcal.calibration.gain import GainChoice, choose_gain, offer_gain
 from stemcal.calibration.geometry import GeometryChoice, GeometryOffer, ScanSettings, choose_geometry
 from stemcal.calibration.measure import DiskTrack, track_disk
 from stemcal.calibration.origin import OriginFit, fit_origin
 from stemcal.calibration.settings import CalibrationSettings
 from stemcal.errors import DataError
 from stemcal.frames.gain import GainCorrected
+from stemcal.frames.gain_choice import GainChoice, choose_gain, offer_gain
 from stemcal.frames.ranks import SERIAL, World
 from stemcal.frames.source import FrameSource, open_source
 from stemcal.optics.disk import NoDisk
+from stemcal.records.agreement import Scan
 from stemcal.records.atomic import read_record, write_record
 from stemcal.records.base import Flag, InputFile, Quality, Quantity, Verdict, worst
 from stemcal.records.calibration import (
@@ -103,7 +104,7 @@ def run_calibration(
     given = conditions or Conditions()
     with open_source(data, scan_shape=given.scan_shape) as counts:
         scan = _scan(counts, given)
-        gain = choose_gain(scan, [offer_gain(path) for path in gains], output, settings)
+        gain = choose_gain(scan, [offer_gain(path) for path in gains], output, settings.voltage_tolerance_percent)
         frames = counts if gain.factors is None else GainCorrected(counts, gain.factors)
         track = track_disk(frames, settings, threads=threads, world=world, progress=progress)
         if world.rank != 0:

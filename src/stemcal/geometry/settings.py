@@ -20,6 +20,9 @@ class GeometrySettings(Settings):
         description="convergence semi-angle, where the microscope's file does not say it or is not to be believed; "
         "it makes angles and lengths absolute: its error is theirs",
     )
+    voltage_tolerance_percent: float = Field(
+        default=0.5, gt=0, description="high tension of scan and gain reference may differ by this"
+    )
     max_disk_radius_px: float = Field(
         default=32.0,
         ge=8,

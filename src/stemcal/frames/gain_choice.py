@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stemcal.calibration.binding import Scan, disagreement, shape_text, time_between, time_words
-from stemcal.calibration.settings import CalibrationSettings
 from stemcal.errors import DataError
 from stemcal.frames.gain import GainMap, read_gain
+from stemcal.records.agreement import Scan, disagreement, shape_text, time_between, time_words
 from stemcal.records.atomic import read_record
 from stemcal.records.base import Flag
 from stemcal.records.calibration import BoundGain, Candidate
@@ -66,7 +65,7 @@ def offer_gain(path: Path) -> GainOffer:
     return GainOffer(path, record, factors)
 
 
-def choose_gain(scan: Scan, offers: Sequence[GainOffer], output: Path, settings: CalibrationSettings) -> GainChoice:
+def choose_gain(scan: Scan, offers: Sequence[GainOffer], output: Path, voltage_tolerance_percent: float) -> GainChoice:
     """Choose the first offer that fits and passed; if there is none, the first that fits and carries a warning.
 
     Unlike a gold reference a gain reference may be missing: counts then stay as they are. Where some were offered and
@@ -79,11 +78,11 @@ def choose_gain(scan: Scan, offers: Sequence[GainOffer], output: Path, settings:
     offers : sequence of GainOffer
         In order of preference, nearest in time first.
     output : Path
-        The calibration record; paths in it are relative to its folder.
-    settings : CalibrationSettings
-        Tolerances.
+        The record that names it; paths in it are relative to its folder.
+    voltage_tolerance_percent : float
+        High tension of scan and reference may differ by this.
     """
-    refusals = [_refusal(scan, offer, settings) for offer in offers]
+    refusals = [_refusal(scan, offer, voltage_tolerance_percent) for offer in offers]
     fitting = [index for index, refusal in enumerate(refusals) if refusal is None]
     names = [relative_to_record(offer.path, output) for offer in offers]
     if not fitting:
@@ -107,7 +106,7 @@ def _verdict(offer: GainOffer) -> str:
     return offer.record.quality.verdict if offer.record else "fail"
 
 
-def _refusal(scan: Scan, offer: GainOffer, settings: CalibrationSettings) -> str | None:
+def _refusal(scan: Scan, offer: GainOffer, tolerance_percent: float) -> str | None:
     gain = offer.record
     if gain is None:
         return f"unreadable: {offer.problem}"
@@ -117,7 +116,7 @@ def _refusal(scan: Scan, offer: GainOffer, settings: CalibrationSettings) -> str
     if offer.factors.frame_shape != scan.frame_shape:
         shapes = f"{shape_text(offer.factors.frame_shape)}, the data have {shape_text(scan.frame_shape)}"
         return f"wrong frame shape: {shapes}"
-    return disagreement("voltage", "kV", gain.voltage_kv, scan.voltage_kv, settings.voltage_tolerance_percent)
+    return disagreement("voltage", "kV", gain.voltage_kv, scan.voltage_kv, tolerance_percent)
 
 
 def _why(scan: Scan, offer: GainOffer, *, n_rivals: int) -> str:
