@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from calibration_truth import CAMERA, frames, write_container, write_gold
-from geometry_truth import AXES, NOMINAL_STEP, SIGMA_DEG, geometry_record, scan_to_camera, write_geometry
+from geometry_record_truth import AXES, NOMINAL_STEP, SIGMA_DEG, geometry_record, scan_to_camera, write_geometry
 
 from stemcal.calibration.geometry import GeometryChoice, GeometryOffer, ScanSettings, choose_geometry
 from stemcal.calibration.pooling import Pool, matrix_of, member_of, pool

@@ -83,17 +83,35 @@ class HalfTurn(Record):
     """Which of the geometry and its opposite it is: the sign that makes atoms scatter as they do."""
 
     resolved: bool
-    z: float | None
+    z: float | None = Field(description="correlation with the dark field over its standard deviation")
     correlation: float | None
-    skewness: float | None
+    skewness: float | None = Field(description="of the phase, seen through the probe")
+    skewness_sign: int = Field(ge=-1, le=1, description="what the skewness votes for; 0 is undecided")
     reason: str
 
 
 class ComCurl(Record):
-    """Rotation at which the centre of mass has the least curl, as other programs measure it."""
+    """Rotation at which the centre of mass has the least curl, as other programs measure it.
 
-    rotation_deg: Quantity
+    ``theta_deg`` is the direction of the fast axis, up to the half turn; ``rotation_deg`` and ``transpose`` say the same
+    in py4DSTEM's convention. ``ratio`` is curl over divergence.
+    """
+
+    theta_deg: Quantity
+    flip: bool
+    ratio: float
+    rotation_deg: float
     transpose: bool
+
+
+class JMatrix(Record):
+    """S as the centre of mass alone has it, up to its scale and the half turn."""
+
+    matrix: Matrix
+    theta_fast_deg: Quantity
+    theta_slow_deg: Quantity
+    step_ratio: Quantity
+    residual: float
 
 
 class Consistency(Record):
@@ -157,7 +175,7 @@ class GeometryResult(Record):
     peaks: tuple[Peak, ...]
     symmetry: Symmetry | None
     com_curl: ComCurl | None
-    j_matrix: Matrix | None = Field(description="S as the centre of mass alone has it, up to scale")
+    j_matrix: JMatrix | None
     consistency: Consistency
     preparation: Preparation
     tilt_mrad: Tilt | None

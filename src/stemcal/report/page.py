@@ -22,7 +22,7 @@ from stemcal.records.session import (
     SessionRecord,
     SessionResult,
 )
-from stemcal.report import wording
+from stemcal.figures import wording
 from stemcal.report.history_figure import draw_history
 from stemcal.report.pictures import Picture, picture, thumbnail, width_for
 

@@ -23,7 +23,7 @@ from stemcal.records.session import (
     SessionResult,
 )
 from stemcal.report.collect import Collected, Group, Records
-from stemcal.report.wording import counted
+from stemcal.figures.wording import counted
 
 _ATTENTION: tuple[DatasetState, ...] = ("failed", "held", "rejected", "incomplete")
 
