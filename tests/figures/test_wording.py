@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import pytest
 
+from stemcal.figures.wording import (
+    counted,
+    last_place,
+    percent_text,
+    plain_number,
+    quantity_text,
+    shape_text,
+    time_text,
+)
 from stemcal.records.base import Quantity
-from stemcal.figures.wording import counted, last_place, percent_text, plain_number, quantity_text, shape_text, time_text
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class HalfTurn(Record):
 class ComCurl(Record):
     """Rotation at which the centre of mass has the least curl, as other programs measure it.
 
-    ``theta_deg`` is the direction of the fast axis, up to the half turn; ``rotation_deg`` and ``transpose`` say the same
+    ``theta_deg`` is the direction of the fast axis, up to the half turn; ``rotation_deg`` and ``transpose`` say it
     in py4DSTEM's convention. ``ratio`` is curl over divergence.
     """
 

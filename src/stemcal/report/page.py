@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from stemcal.figures import wording
 from stemcal.figures.tokens import DARK, LIGHT
 from stemcal.records.base import Quantity
 from stemcal.records.history import HistoryEntry
@@ -22,7 +23,6 @@ from stemcal.records.session import (
     SessionRecord,
     SessionResult,
 )
-from stemcal.figures import wording
 from stemcal.report.history_figure import draw_history
 from stemcal.report.pictures import Picture, picture, thumbnail, width_for
 

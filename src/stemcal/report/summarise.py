@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Literal
 
+from stemcal.figures.wording import counted
 from stemcal.history.drift import DriftLimits
 from stemcal.history.entries import data_identity, entry_of
 from stemcal.history.points import history_points
@@ -23,7 +24,6 @@ from stemcal.records.session import (
     SessionResult,
 )
 from stemcal.report.collect import Collected, Group, Records
-from stemcal.figures.wording import counted
 
 _ATTENTION: tuple[DatasetState, ...] = ("failed", "held", "rejected", "incomplete")
 
