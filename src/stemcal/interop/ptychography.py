@@ -1,7 +1,7 @@
 """The geometry as parameters of iterative ptychography: py4DSTEM's names, and PtyREX's JSON.
 
-Neither program's angles know a shear. The matrix S is beside them, and a reconstruction that takes the positions R = S n
-has it.
+Neither program's angles know a shear. The matrix S is beside them, and a reconstruction that takes the positions
+R = S n has it.
 """
 
 from __future__ import annotations
