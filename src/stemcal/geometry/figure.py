@@ -20,7 +20,6 @@ from stemcal.geometry.ssb import Ssb
 from stemcal.optics.ellipse import strain_matrix
 
 _SLICES = 4
-_LABELLED = 8
 _APERTURE_COLOUR = "#5fd3ff"
 _TILT_COLOUR = "#7dff8a"
 
@@ -128,13 +127,16 @@ def _draw_spectrum(ax: Axes, found: Found) -> None:
         row, col = (float(place) for place in peak + reach)
         circle(ax, row, col, size, linewidth=0.6)
         circle(ax, 2 * reach[0] - row, 2 * reach[1] - col, size, linewidth=0.4, linestyle=":")
-        if found.indices is not None and index < _LABELLED:
-            _label(ax, row, col + 1.7 * size, found.indices[index])
+        if found.indices is not None and index < _SLICES:
+            _label(ax, row, col, 1.7 * size, found.indices[index])
 
 
-def _label(ax: Axes, row: float, col: float, index: NDArray[np.int64]) -> None:
+def _label(ax: Axes, row: float, col: float, away: float, index: NDArray[np.int64]) -> None:
+    """Write the indices of a peak beside it, on the side where there is more room."""
     text = " ".join(f"{value}".replace("-", "−") for value in index)
-    ax.text(col, row, text, color="#ffffff", fontsize=4.5, va="center", ha="left", clip_on=True)
+    right = col < 0.8 * ax.get_xlim()[1]
+    place, side = (col + away, "left") if right else (col - away, "right")
+    ax.text(place, row, text, color="#ffffff", fontsize=4.5, va="center", ha=side, clip_on=True)
 
 
 def _draw_probe(ax: Axes, found: Found) -> None:

@@ -75,7 +75,7 @@ def probe_table(probe: Probe) -> tuple[NDArray[np.complex64], float]:
     Returns
     -------
     table : ndarray of complex64
-        (m, m), m odd, the centre at its middle; the outermost nodes lie at `Probe.reach_px` or behind it.
+        (m, m), m odd, the centre at its middle; 0 in the two outermost rows and columns, behind `Probe.reach_px`.
     nodes_per_px : float
         Dense enough that the probe is linear between nodes, unless its phase turns by a third of a wave per pixel,
         which the pixels themselves would not resolve.
@@ -87,4 +87,5 @@ def probe_table(probe: Probe) -> tuple[NDArray[np.complex64], float]:
     density = max(_NODES_PER_PX, float(slope) / _LARGEST_STEP_RAD)
     half = math.ceil(min(density * probe.reach_px, _MOST_NODES / 2))
     offsets = np.arange(-half, half + 1) * (probe.reach_px / half)
-    return probe.wave(*np.meshgrid(offsets, offsets, indexing="ij")).astype(np.complex64), half / probe.reach_px
+    table = probe.wave(*np.meshgrid(offsets, offsets, indexing="ij"))
+    return np.pad(table, 2).astype(np.complex64), half / probe.reach_px

@@ -32,7 +32,7 @@ from stemcal.frames.stream import stream_plan
 from stemcal.geometry.aperture import Aperture
 from stemcal.geometry.bright_field import BrightField
 from stemcal.geometry.probe import Probe, probe_table
-from stemcal.geometry.ssb_kernels import add_sidebands
+from stemcal.geometry.ssb_kernels import RUN, add_sidebands, contrast
 
 BLOCK_BYTES = 16 * 2**20
 """Size of the images of one block as float32: what a thread has in work, and what one partial sum stands for."""
@@ -80,7 +80,8 @@ class _Task:
     weights : ndarray of float64
         (scan_row, scan_col).
     shifts, places : ndarray
-        (n, 2) shifts of the disks in px and (n,) places in the spectrum, of the frequencies whose disks overlap.
+        (n, 2) shifts of the disks in px and (n,) places in the spectrum, of the frequencies whose disks overlap; the
+        last is repeated until they make up whole runs.
     tables, densities, direct : tuple
         For each probe its table, the nodes per px, and its values at the pixels.
     plan : tuple of Block
@@ -152,7 +153,7 @@ def single_sideband(
         )
     task = world.bcast(prepared[0] if prepared else None)
     read = _shared(bright_field, prepared[1] if prepared else None, task.plan, world)
-    sums = [np.zeros((len(task.places), 5), np.complex128) for _ in task.tables]
+    sums = [np.zeros((8, len(task.places))) for _ in task.tables]
     mean = np.zeros(len(task.pixels))
     blocks = stream_plan(task.plan, lambda block: _block_sums(read(block), task, block), threads=threads, world=world)
     for block, (means, parts) in blocks:
@@ -210,7 +211,9 @@ def _overlapping(
     shifts = np.stack([rows.ravel(), cols.ravel()], axis=1) @ disk_shift_px.T
     near = np.hypot(*shifts.T) < reach_px
     near[0] = False
-    return shifts[near], np.flatnonzero(near).astype(np.int64)
+    places = np.flatnonzero(near).astype(np.int64)
+    places = np.pad(places, (0, -len(places) % RUN), mode="edge") if len(places) else places
+    return shifts[places], places
 
 
 def _shared(
@@ -232,21 +235,27 @@ def _shared(
 
 def _block_sums(
     counts: NDArray[Any], task: _Task, block: Block
-) -> tuple[NDArray[np.float64], list[NDArray[np.complex128]]]:
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
     """Return the mean counts of each pixel of a block, and the sums of `add_sidebands` for each probe."""
-    usable = (task.weights > 0).astype(np.float32)
-    images = np.multiply(counts, task.weights, dtype=np.float32, casting="same_kind")
-    means = images.sum(axis=(1, 2), dtype=np.float64) / max(1, np.count_nonzero(usable))
+    images = np.empty(counts.shape, np.float32)
     # without its mean an image has no large zero frequency that would cost the digits of the others
-    images -= means.astype(np.float32)[:, None, None] * usable
+    means = contrast(counts, task.weights.astype(np.float32), images)
     spectra = np.asarray(rfft2(images, axes=(1, 2), overwrite_x=True), np.complex64).reshape(len(images), -1)
     part = slice(block.start, block.stop)
     parts = []
     for table, density, direct in zip(task.tables, task.densities, task.direct, strict=True):
-        sums = np.empty((len(task.places), 5), np.complex128)
-        add_sidebands(spectra, task.pixels[part], direct[part], task.shifts, task.places, table, density, sums)
+        sums = np.empty((8, len(task.places)))
+        nodes = (task.pixels[part] * density + (len(table) - 1) / 2).astype(np.float32)
+        shifts = (task.shifts.T * density).astype(np.float32)
+        waves, here, probe = (_pairs(one) for one in (spectra, direct[part, None], table[..., None]))
+        add_sidebands(waves, nodes, here, shifts, task.places, probe, sums)
         parts.append(sums)
     return means, parts
+
+
+def _pairs(values: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Return real and imaginary parts in turn along the last axis."""
+    return np.ascontiguousarray(values).view(np.float32)
 
 
 def _disk_counts(mean: NDArray[np.float64], direct: NDArray[np.complex64]) -> float:
@@ -255,7 +264,7 @@ def _disk_counts(mean: NDArray[np.float64], direct: NDArray[np.complex64]) -> fl
     return float((mean * weight).sum() / (weight * weight).sum())
 
 
-def _object(task: _Task, sums: NDArray[np.complex128], disk_counts: float) -> Ssb:
+def _object(task: _Task, sums: NDArray[np.float64], disk_counts: float) -> Ssb:
     """Solve the normal equations of every frequency and return the object."""
     n_used = max(1, np.count_nonzero(task.weights > 0))
     undisturbed = max(float(np.abs(task.direct[0] ** 4).sum()), 1e-30)
@@ -274,21 +283,23 @@ def _object(task: _Task, sums: NDArray[np.complex128], disk_counts: float) -> Ss
 
 
 def _solved(
-    sums: NDArray[np.complex128], least_weight: float
+    sums: NDArray[np.float64], least_weight: float
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128], NDArray[np.float64]]:
     """Return both amplitudes of every frequency and the weight with which its phase is measured.
 
     The normal matrix is inverted along its two principal directions; one that is weighted less than ``least_weight``
     is damped instead of amplified.
     """
-    normal = np.empty((len(sums), 2, 2), np.complex128)
-    normal[:, 0, 0], normal[:, 1, 1] = sums[:, 2].real, sums[:, 3].real
-    normal[:, 0, 1], normal[:, 1, 0] = sums[:, 4], sums[:, 4].conj()
+    seen = np.stack([sums[0] + 1j * sums[1], sums[2] + 1j * sums[3]], axis=1)
+    mixed = sums[6] + 1j * sums[7]
+    normal = np.empty((len(mixed), 2, 2), np.complex128)
+    normal[:, 0, 0], normal[:, 1, 1] = sums[4], sums[5]
+    normal[:, 0, 1], normal[:, 1, 0] = mixed, mixed.conj()
     weights, directions = np.linalg.eigh(normal)
-    along = np.einsum("nji,nj->ni", directions.conj(), sums[:, :2]) / np.maximum(weights, least_weight)
+    along = np.einsum("nji,nj->ni", directions.conj(), seen) / np.maximum(weights, least_weight)
     solved = np.einsum("nij,nj->ni", directions, along)
     # a real phase has the amplitudes (i phi, -i phi)
-    phase_weight = 0.5 * (sums[:, 2] + sums[:, 3]).real - sums[:, 4].real
+    phase_weight = 0.5 * (sums[4] + sums[5]) - sums[6]
     return solved[:, 0], solved[:, 1], phase_weight
 
 
