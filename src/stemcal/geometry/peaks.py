@@ -8,7 +8,6 @@ takes the channels that show it best.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,6 @@ from stemcal.geometry.aperture import Aperture
 from stemcal.geometry.bright_field import BrightField
 from stemcal.geometry.disk_pixels import DiskPixels, segment_weights
 from stemcal.geometry.preparation import Preparation
-from stemcal.geometry.scan_window import taper
 from stemcal.geometry.slices import Weighted
 
 Array = NDArray[np.float64]
@@ -31,11 +29,13 @@ _SIGMAS = 8.0
 _LEAST_POWER_OF_NOISE = 3.0
 _NEAREST_BINS = 4.0
 _NEIGHBOURS_BINS = 5
+_PER_BIN, _LOBE_REACH = 4, 2
+"""The response of the window is known on quarters of a bin, and its largest value within two of them is taken."""
 _LOBE_MARGIN = 3.0
-_LOBE_REACH_BINS = 0.6
 _SKIRT, _SKIRT_BINS = 3e-3, 7.0
-_STREAK, _STREAK_BINS, _STREAK_WIDTH_BINS = 1e-3, 16.0, 1.5
-"""What jitter, drift and noise of the scan spread around a strong peak, and along the slow axis."""
+"""What jitter and drift of the scan spread around a strong peak."""
+_STREAK_MARGIN = 10.0
+"""Times the median along its row and its column: jitter of lines spreads a peak along one axis, all channels alike."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,13 @@ class ScanSpectrum:
         From coarse to fine.
     power : ndarray of float64
         (n_sets, scan_row, scan_col) mean power over shot noise, fftshifted.
+    response : WindowResponse
+        What the window makes of a peak.
     """
 
     sets: tuple[Channels, ...]
     power: Array
+    response: WindowResponse
 
     @property
     def energy(self) -> Array:
@@ -126,6 +129,13 @@ class ScanSpectrum:
     def sigmas(self) -> Array:
         """(n_sets, scan_row, scan_col) power over its mean, in standard deviations of noise."""
         return np.asarray(self.energy / np.sqrt(self._counts))
+
+    @property
+    def streaks(self) -> Array:
+        """(n_sets, scan_row, scan_col) energy that is spread along the row or the column of a frequency."""
+        energy = self.energy
+        along = [ndimage.maximum_filter1d(np.median(energy, axis=axis), 3, axis=1, mode="wrap") for axis in (1, 2)]
+        return np.asarray(np.maximum(np.maximum(along[0][:, None, :], along[1][:, :, None]), 0.0))
 
     @property
     def _floor(self) -> Array:
@@ -177,7 +187,8 @@ def scan_spectrum(
     """
     sets = channel_sets(field, aperture, usable)
     weighted = Weighted.of(preparation)
-    return ScanSpectrum(sets, np.stack([_mean_power(field, weighted, one) for one in sets]))
+    power = np.stack([_mean_power(field, weighted, one) for one in sets])
+    return ScanSpectrum(sets, power, WindowResponse.of(weighted.window))
 
 
 def _mean_power(field: BrightField, weighted: Weighted, channels: Channels) -> Array:
@@ -227,7 +238,9 @@ def find_candidates(spectrum: ScanSpectrum, *, most_peaks: int = 36, sigmas: flo
     local = top == ndimage.maximum_filter(top, _NEIGHBOURS_BINS, mode="wrap")
     half = (col > 0) | ((col == 0) & (row > 0))
     loud = np.take_along_axis(spectrum.power / np.median(spectrum.power, axis=(1, 2))[:, None, None], best[None], 0)[0]
+    clear = np.take_along_axis(energy > _STREAK_MARGIN * spectrum.streaks, best[None], 0)[0]
     chosen = local & half & (np.hypot(row, col) >= _NEAREST_BINS) & (top > sigmas) & (loud > _LEAST_POWER_OF_NOISE)
+    chosen &= clear
     places = np.argwhere(chosen)
     channels = best[chosen]
     power = energy[channels, places[:, 0], places[:, 1]]
@@ -235,7 +248,7 @@ def find_candidates(spectrum: ScanSpectrum, *, most_peaks: int = 36, sigmas: flo
     places, channels, power = places[order], channels[order], power[order]
     offsets = [_vertex(spectrum.power[c], place) for c, place in zip(channels, places, strict=True)]
     bins = places - shape // 2 + np.array(offsets).reshape(-1, 2)
-    kept = _without_lobes(bins, power, (top.shape[0], top.shape[1]))[:most_peaks]
+    kept = _without_lobes(bins, power, spectrum.response)[:most_peaks]
     return Candidates(bins[kept] / shape, power[kept], channels[kept])
 
 
@@ -251,30 +264,45 @@ def _vertex(power: Array, place: NDArray[np.intp]) -> Array:
     return offset
 
 
-def _without_lobes(bins: Array, power: Array, scan_shape: tuple[int, int]) -> NDArray[np.intp]:
-    """Return which peaks are not explained by the window, by the skirt or by the streak of stronger ones."""
+def _without_lobes(bins: Array, power: Array, response: WindowResponse) -> NDArray[np.intp]:
+    """Return which peaks are explained neither by the window nor by the skirt of stronger ones."""
     kept: list[int] = []
     for one in range(len(bins)):
-        expected = 0.0
-        hidden = False
-        for other in kept:
-            for sign in (-1, 1):
-                apart = np.abs(bins[one] - sign * bins[other])
-                apart = np.minimum(apart, np.array(scan_shape) - apart)
-                ratio = power[one] / power[other]
-                near = float(np.hypot(*apart))
-                hidden |= ratio < _SKIRT and near < _SKIRT_BINS
-                hidden |= ratio < _STREAK and apart.min() < _STREAK_WIDTH_BINS and near < _STREAK_BINS
-                lobe = _lobe(float(apart[0]), scan_shape[0]) * _lobe(float(apart[1]), scan_shape[1])
-                expected += float(power[other]) * lobe**2
-        if not hidden and power[one] > _LOBE_MARGIN * expected:
+        apart = np.concatenate([bins[one] - bins[kept], bins[one] + bins[kept]])
+        stronger = np.tile(power[kept], 2)
+        near = np.hypot(*response.wrapped(apart).T)
+        hidden = (power[one] < _SKIRT * stronger) & (near < _SKIRT_BINS)
+        if not hidden.any() and power[one] > _LOBE_MARGIN * float(stronger @ response.at(apart)):
             kept.append(one)
     return np.array(kept, dtype=np.intp)
 
 
-def _lobe(apart_bins: float, n_steps: int) -> float:
-    """Return the largest response of the window near a distance in bins, over that at 0."""
-    window = taper(n_steps)
-    near = apart_bins + np.linspace(-_LOBE_REACH_BINS, _LOBE_REACH_BINS, 7)
-    phase = np.exp(-2j * math.pi / n_steps * np.outer(near, np.arange(n_steps)))
-    return float(np.abs(phase @ window).max() / window.sum())
+@dataclass(frozen=True)
+class WindowResponse:
+    """What the window, with the holes that unusable positions leave in it, makes of a peak.
+
+    Attributes
+    ----------
+    power : ndarray of float64
+        Largest power within a good half of a bin, over that of the peak, on quarters of a bin; 0 first.
+    """
+
+    power: Array
+
+    @classmethod
+    def of(cls, window: Array) -> WindowResponse:
+        """Transform a window (scan_row, scan_col)."""
+        size = tuple(_PER_BIN * n for n in window.shape)
+        whole = _whole_plane(np.abs(fft.rfft2(window, s=size)) ** 2, (size[0], size[1]))
+        near = ndimage.maximum_filter(np.fft.ifftshift(whole), 2 * _LOBE_REACH + 1, mode="wrap")
+        return cls(near / max(float(window.sum()) ** 2, 1e-300))
+
+    def wrapped(self, apart_bins: Array) -> Array:
+        """Return distances (n, 2) in bins, as they are on the periodic spectrum."""
+        period = np.array(self.power.shape) / _PER_BIN
+        return np.asarray((apart_bins + period / 2) % period - period / 2)
+
+    def at(self, apart_bins: Array) -> Array:
+        """Return the response at distances (n, 2) in bins."""
+        place = np.rint(apart_bins * _PER_BIN).astype(np.intp) % np.array(self.power.shape)
+        return np.asarray(self.power[place[:, 0], place[:, 1]])

@@ -165,7 +165,8 @@ def _with_weak_ones(spectrum: ScanSpectrum, found: Candidates, lattice: ScanLatt
     height = spectrum.sigmas[:, places[:, 0], places[:, 1]]
     best = height.argmax(axis=0)
     energy = np.take_along_axis(spectrum.energy[:, places[:, 0], places[:, 1]], best[None], 0)[0]
-    seen = height.max(axis=0) > _WEAK_SIGMAS
+    streak = np.take_along_axis(spectrum.streaks[:, places[:, 0], places[:, 1]], best[None], 0)[0]
+    seen = (height.max(axis=0) > _WEAK_SIGMAS) & (energy > _WEAK_SIGMAS * streak)
     power = np.concatenate([found.power, energy[seen]])
     frequencies = np.concatenate([found.frequencies, np.array(new)[seen]])
     channels = np.concatenate([found.channels, best[seen]])
