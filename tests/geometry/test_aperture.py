@@ -1,3 +1,4 @@
+import functools
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from stemcal.geometry.stray_pixels import stray_pixels
 SHAPE, CENTRE, RADIUS, FRAMES = (64, 64), (31.87, 30.89), 15.3, 16384
 
 
+@functools.cache
 def pattern(**what):
     return counted(disk_pattern(SHAPE, CENTRE, RADIUS, **what), 1e3, FRAMES)
 

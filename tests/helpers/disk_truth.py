@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from stemcal.optics.ellipse import correction_matrix
 
-_OVERSAMPLING = 8
+_OVERSAMPLING = 6
 
 
 def disk_pattern(shape, centre, radius, *, strain=(0.0, 0.0), blur_px=0.5, crystal="thin", turn=0.3):

@@ -44,9 +44,14 @@ def expected():
     return expected_frames(plan())
 
 
+def source(counts, tmp_path, **facts):
+    """Return counts as a source."""
+    return ArraySource(counts, tmp_path / "scan.npy", **facts)
+
+
 def read(counts, tmp_path, **facts):
     """Return the reading of counts."""
-    return read_scan(ArraySource(counts, tmp_path / "scan.npy", **facts))
+    return read_scan(source(counts, tmp_path, **facts))
 
 
 def plain(scan_shape, **changes):

@@ -31,7 +31,9 @@ _SATURATED_PART = 0.05
 _CEILINGS = tuple(float(2**bits - 1) for bits in (6, 8, 10, 12, 14, 15, 16, 24, 32))
 _HIGHEST_HARMONIC = 6
 _ROUNDS = 30
-_CONVERGED_PX = 1e-5
+_CHOICES = 5
+"""Rounds in which the ring of pixels follows the edge; then it stays, so that the fit can settle."""
+_CONVERGED_PX = 1e-4
 _ROBUST_CUT = 3.0
 _BAND_PX, _BAND_PART = 3.0, 0.3
 _EDGE_RANGE_PX = (0.1, 8.0)
@@ -221,21 +223,23 @@ def _fit(pattern: Array, usable: NDArray[np.bool_], start: _Start, *, oval: bool
     parameters = np.array([*start.centre_px, start.radius_px, 0.7, 0.0, 0.0])
     free = np.arange(6 if oval else 4)
     for done in range(_ROUNDS):
-        ring = _Ring.around(pattern, usable, parameters)
+        if done < _CHOICES:
+            chosen = parameters
+        ring = _Ring.around(pattern, usable, parameters, chosen)
         if ring.arc < _LEAST_ARC:
             return NoAperture(f"only {ring.arc:.0%} of the edge of the disk is on valid pixels of the frame")
         solution = ring.step(parameters, free)
         limit = 0.3 * parameters[_RADIUS]
-        change = np.clip(solution.change, -limit, limit)
-        parameters = parameters + change
+        last, parameters = parameters, parameters + np.clip(solution.change, -limit, limit)
         parameters[_EDGE] = np.clip(parameters[_EDGE], *_EDGE_RANGE_PX)
         if not np.isfinite(parameters).all() or not 0.3 < parameters[_RADIUS] / start.radius_px < 3:
             return NoAperture("the fit of the edge of the disk does not settle")
-        if done > 5 and np.abs(change).max() < _CONVERGED_PX * parameters[_RADIUS]:
+        if done >= _CHOICES and np.abs(parameters - last).max() < _CONVERGED_PX:
             break
     if not solution.drop > _LEAST_DROP:
         return NoAperture(f"the bright patch has no edge: the counts drop by {solution.drop:.0%} across it")
-    sigma = np.sqrt(np.diag(solution.covariance))
+    sigma = np.zeros(6)
+    sigma[free] = np.sqrt(np.diag(ring.covariance(solution)))[: len(free)]
     return Aperture(
         centre_row_px=float(parameters[0]),
         centre_col_px=float(parameters[1]),
@@ -268,7 +272,8 @@ def _round_distance(row: Array, col: Array, parameters: Array) -> tuple[Array, A
 @dataclass(frozen=True)
 class _Solution:
     change: Array
-    covariance: Array
+    design: Array
+    residual: Array
     drop: float
 
 
@@ -283,12 +288,14 @@ class _Ring:
     arc: float
 
     @classmethod
-    def around(cls, pattern: Array, usable: NDArray[np.bool_], parameters: Array) -> _Ring:
+    def around(cls, pattern: Array, usable: NDArray[np.bool_], parameters: Array, near: Array) -> _Ring:
+        """Return the pixels around the edge ``near``, as seen from that of ``parameters``."""
+        row, col = _offsets(pattern.shape, near[0], near[1])
+        radius, edge = near[_RADIUS], near[_EDGE]
+        width = min(max(_BAND_PX + 2.5 * edge, 0.12 * radius), max(_BAND_PART * radius, 2.5))
+        chosen = usable & (np.abs(_round_distance(row, col, near)[0] - radius) < width)
         row, col = _offsets(pattern.shape, parameters[0], parameters[1])
         distance, towards_row, towards_col = _round_distance(row, col, parameters)
-        radius, edge = parameters[_RADIUS], parameters[_EDGE]
-        width = min(max(_BAND_PX + 2.5 * edge, 0.12 * radius), max(_BAND_PART * radius, 2.5))
-        chosen = usable & (np.abs(distance - radius) < width)
         angle = np.arctan2(towards_row, towards_col)
         sector = ((angle[chosen] / (2 * np.pi) + 0.5) * _SECTORS).astype(np.intp) % _SECTORS
         per_sector = 2 * np.pi * radius / _SECTORS * 2 * width
@@ -317,10 +324,9 @@ class _Ring:
         solved = np.linalg.lstsq(full, right, rcond=None)[0][:, 0]
         change = np.zeros(6)
         change[free] = solved[: len(free)]
-        covariance = np.zeros((6, 6))
-        covariance[np.ix_(free, free)] = self._covariance(full, right[:, 0] - full @ solved)[: len(free), : len(free)]
+        left = right[:, 0] - full @ solved
         outer = levels[:, n_inner:] @ amplitudes[n_inner:] / np.maximum(1 - profile, _LEAST_PROFILE)
-        return _Solution(change, covariance, float(np.median(1 - outer / np.maximum(inner, _LEAST_PROFILE))))
+        return _Solution(change, full, left, float(np.median(1 - outer / np.maximum(inner, _LEAST_PROFILE))))
 
     def _edge(self, radius: float, edge: float) -> tuple[Array, Array, Array]:
         """Return the profile of the edge averaged over each pixel, and its change with radius and with edge."""
@@ -367,11 +373,12 @@ class _Ring:
         row, col = self.towards
         return np.stack([blur * (col**2 - row**2), blur * 2 * row * col], axis=1)
 
-    def _covariance(self, full: Array, residual: Array) -> Array:
+    def covariance(self, solution: _Solution) -> Array:
         """Return the covariance that allows for structure: residuals of one sector may belong together.
 
         The larger, per direction of the diagonal, of the usual covariance and the one from the sums of each sector.
         """
+        full, residual = solution.design, solution.residual
         inverse = np.linalg.pinv(full.T @ full, hermitian=True)
         spread = float(residual @ residual) / max(len(residual) - full.shape[1], 1)
         per_sector = np.stack([full[self.sector == one].T @ residual[self.sector == one] for one in range(_SECTORS)])

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 _LEAST_DESCAN_PX = 0.02
 _SIGMAS = 3.0
-_CUT_SIGMAS = 5.0
+_QUANTILE, _CUT = 0.95, 2.0
 _ROUNDS = 4
 _NOTED_DESCAN_PX = 0.5
 _LARGEST_CURVE_PX = 0.5
@@ -156,13 +156,14 @@ def fit_descan_plane(sums: FrameSums, usable: NDArray[np.bool_], aperture: Apert
     for _ in range(_ROUNDS):
         plane = np.linalg.lstsq(basis[:, :3] * weight[:, None], values * weight[:, None], rcond=None)[0]
         residual = values - basis[:, :3] @ plane
-        spread = 1.4826 * np.median(np.abs(residual), axis=0) + 1e-6
-        weight = hann * (np.abs(residual) < _CUT_SIGMAS * spread).all(axis=1)
+        # a high quantile: over vacuum the scatter is small, which must not make an outlier of every crystal
+        spread = np.quantile(np.abs(residual), _QUANTILE, axis=0) + 1e-6
+        weight = hann * (np.abs(residual) < _CUT * spread).all(axis=1)
     surface = np.linalg.lstsq(basis * weight[:, None], values * weight[:, None], rcond=None)[0]
     response = _response(sums, usable, aperture)
     slope = plane[1:].T / response
     leverage = (hann**4 * u**2).sum() / (hann**2 * u**2).sum() ** 2
-    sigma = 2 * float(np.sqrt(2 * (spread**2).sum() * leverage)) / response
+    sigma = 2 * float(np.sqrt(2 * (residual[weight > 0] ** 2).mean(axis=0).sum() * leverage)) / response
     curve = float(np.hypot(*np.abs(surface[3:] / response).sum(axis=0)))
     return DescanPlane(slope / half, float(np.hypot(*(2 * np.abs(slope).sum(axis=1)))), sigma, curve)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stemcal.geometry.aperture import Aperture
@@ -19,8 +21,9 @@ from stemcal.geometry.scan_window import Tiling, edges, scan_window
 Array = NDArray[np.float64]
 
 TILES_PER_AXIS = 4
-_LEAST_MOVE_PX = 0.02
-_LARGEST_TRAVEL_PX = 0.125
+_MOVE_STEP_PX = 0.05
+"""Parts of the scan are shifted by multiples of this."""
+_LARGEST_TRAVEL_PX = 0.2
 _BLOCK_BYTES = 2**24
 
 
@@ -134,12 +137,13 @@ def cut_slices(
     moves = np.stack([fine.means(axis, weighted.window) for axis in drift], axis=1) / field.binning
     member = fine.members(coarse)
     usable = field.valid.copy()
-    if np.abs(moves).max() > _LEAST_MOVE_PX:
-        grid = PixelGrid.of(field)
-        for one, move in enumerate(moves):
-            shift = grid.shift(move)
-            values[one] = (shift.matrix @ values[one].T).T
-            variance[one] = shift.matrix.multiply(shift.matrix) @ variance[one]
+    steps = np.rint(moves / _MOVE_STEP_PX).astype(np.intp)
+    for step in np.unique(steps, axis=0):
+        if step.any():
+            shift = PixelGrid.of(field).shift(step * _MOVE_STEP_PX)
+            chosen = np.flatnonzero((steps == step).all(axis=1))
+            values[chosen] = _mapped(shift.matrix, values[chosen])
+            variance[chosen] = _mapped(shift.matrix.multiply(shift.matrix).tocsr(), variance[chosen])
             usable &= shift.whole
     summed = np.zeros((coarse.n_tiles, *values.shape[1:]), np.complex64)
     spread = np.zeros((coarse.n_tiles, variance.shape[1]))
@@ -163,6 +167,12 @@ def cut_slices(
         scan_shape=field.scan_shape,
         tile_frequencies=tile_frequencies,
     )
+
+
+def _mapped(matrix: sparse.csr_matrix, values: NDArray[Any]) -> NDArray[Any]:
+    """Return values (..., n_pix) with a linear map done to the pixels."""
+    flat = values.reshape(-1, values.shape[-1])
+    return np.ascontiguousarray((matrix @ flat.T).T).reshape(values.shape)
 
 
 def _drift_px(field: BrightField, preparation: Preparation) -> Array:

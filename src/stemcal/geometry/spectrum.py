@@ -95,8 +95,7 @@ def measure_spectrum(
         return _one_by_one(cutter, found, peaks, lattice, fewest_peaks)
     belongs = (lattice.indices != 0).any(axis=1)
     found = _with_weak_ones(spectrum, _chosen(found, belongs), lattice, most_peaks)
-    peaks = _refined(cutter, found)
-    return _together(cutter, found, peaks, lattice, fewest_peaks)
+    return _together(cutter, found, lattice, fewest_peaks)
 
 
 class _Cutter:
@@ -140,8 +139,12 @@ def _chosen(found: Candidates, kept: NDArray[np.bool_]) -> Candidates:
 def _refined(cutter: _Cutter, found: Candidates) -> Peaks:
     """Refine every peak by itself."""
     tones = cutter.tones(cutter.slices(found.frequencies), found.channels)
+    return _as_peaks(cutter, found, found.frequencies, tones)
+
+
+def _as_peaks(cutter: _Cutter, found: Candidates, cut_at: Array, tones: list[Tone]) -> Peaks:
     refined = [refine_one(tone, cutter.bin_width) for tone in tones]
-    frequencies = found.frequencies + np.array([delta for delta, _ in refined])
+    frequencies = cut_at + np.array([delta for delta, _ in refined])
     sigma = np.array([one for _, one in refined])
     strongest = int(np.bincount(found.channels).argmax())
     return Peaks(frequencies, found.power, sigma, cutter.spectrum.power[strongest])
@@ -174,19 +177,17 @@ def _with_weak_ones(spectrum: ScanSpectrum, found: Candidates, lattice: ScanLatt
     return Candidates(frequencies[order], power[order], channels[order])
 
 
-def _together(cutter: _Cutter, found: Candidates, peaks: Peaks, lattice: ScanLattice, fewest: int) -> Measured:
+def _together(cutter: _Cutter, found: Candidates, lattice: ScanLattice, fewest: int) -> Measured:
     """Refine the lattice with all peaks at once, and once more without each tile."""
     indices = np.rint(found.frequencies @ np.linalg.inv(lattice.vectors)).astype(np.int64)
     start = indices @ lattice.vectors
     tones = cutter.tones(cutter.slices(start), found.channels)
+    peaks = _as_peaks(cutter, found, start, tones)
     vectors, _ = refine_lattice(tones, start, indices, lattice.vectors, cutter.bin_width)
-    joint = indices @ vectors
-    tones = cutter.tones(cutter.slices(joint), found.channels)
-    vectors, _ = refine_lattice(tones, joint, indices, vectors, cutter.bin_width)
     left_out = []
     for tile in range(len(cutter.middle)):
         rest = [tone.without(tile) for tone in tones]
-        left_out.append(refine_lattice(rest, joint, indices, vectors, cutter.bin_width)[0])
+        left_out.append(refine_lattice(rest, start, indices, vectors, cutter.bin_width)[0])
     n_tiles = len(left_out)
     spread = np.array(left_out) - np.mean(left_out, axis=0)
     tile_frequencies = np.array([indices @ one for one in left_out])
