@@ -263,10 +263,10 @@ def test_the_script_makes_and_continues_a_session(tmp_path, checkout):
     script = [sys.executable, str(checkout / "scripts" / "make-demo-session"), str(tmp_path / "demo")]
     options = ["--scan-px", "4", "--detector-px", "64"]
     first = subprocess.run([*script, *options], capture_output=True, text=True, check=True)
-    assert first.stdout.count("written ") == 7
+    assert first.stdout.count("written ") == 8
     second = subprocess.run([*script, *options], capture_output=True, text=True, check=True)
     assert "growing file: touched" in second.stdout
-    assert second.stdout.count("kept ") == 6
+    assert second.stdout.count("kept ") == 7
     other = subprocess.run([*script, "--scale", "0.2"], capture_output=True, text=True, check=False)
     assert other.returncode == 2
     assert "made with other options" in other.stderr

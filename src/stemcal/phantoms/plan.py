@@ -5,9 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 
 from stemcal.formats.chip_gap import gapped_shape
+from stemcal.optics.scan_affine import ScanAxes
 from stemcal.phantoms.powder import Camera
-from stemcal.phantoms.recipe import Recipe, faulty_detector
+from stemcal.phantoms.recipe import Recipe, atomic_resolution, faulty_detector
 from stemcal.phantoms.scan import CHIP_GAP_PX, CameraPlan, DetectorPlan, ScanPlan
+from stemcal.phantoms.weak_phase import WeakPhasePlan, crystal
 from stemcal.records.base import Record
 from stemcal.records.microscope import Microscope
 
@@ -51,7 +53,7 @@ class SessionPlan(Record):
             ring_width_px=1.3 * zoom,
             camera=camera,
             detector=faulty_detector(frame_px),
-            scans=Recipe(scan_px, centre, descan_px=1.6 * zoom, counts=2e4).scans(),
+            scans=(*Recipe(scan_px, centre, descan_px=1.6 * zoom, counts=2e4).scans(), atomic_resolution()),
         )
 
     @classmethod
@@ -78,9 +80,14 @@ class SessionPlan(Record):
         """Return the camera that takes ``scan``."""
         return scan.camera or self.camera
 
+    def detector_of(self, scan: ScanPlan) -> DetectorPlan:
+        """Return the detector that takes ``scan``: frames of another size are those of another one."""
+        shape = self.camera_of(scan).frame_shape
+        return self.detector if shape == self.camera.frame_shape else faulty_detector(shape[0])
+
     def plane_shape(self, scan: ScanPlan) -> tuple[int, int]:
         """Return (det_row, det_col) of the plane that ``scan`` is seen on: the chips with the gap between them."""
-        return gapped_shape(self.camera_of(scan).frame_shape, self.detector.gap_px)
+        return gapped_shape(self.camera_of(scan).frame_shape, self.detector_of(scan).gap_px)
 
     def phantom_camera(self, scan: ScanPlan) -> Camera:
         """Return the camera that draws the patterns of ``scan``."""
@@ -93,6 +100,24 @@ class SessionPlan(Record):
             ratio=plan.ratio,
             angle_deg=plan.angle_deg,
             voltage_kv=plan.voltage_kv,
+        )
+
+    def weak_phase(self, scan: ScanPlan) -> WeakPhasePlan:
+        """Return what is simulated of a scan at atomic resolution."""
+        assert scan.thin is not None
+        thin, camera = scan.thin, self.camera_of(scan)
+        step, root = 10 * scan.step_nm, thin.step_ratio**0.5
+        return WeakPhasePlan(
+            axes=ScanAxes(thin.theta_fast_deg, thin.theta_slow_deg, step / root, step * root, thin.flip),
+            thin=crystal(thin.kind, strength=thin.strength, angle_deg=thin.crystal_angle_deg),
+            aberrations_angstrom=thin.aberrations_angstrom,
+            scan_shape=scan.scan_shape,
+            frame_shape=self.plane_shape(scan),
+            voltage_kv=camera.voltage_kv,
+            semi_angle_mrad=camera.convergence_semi_angle_mrad,
+            disk_radius_px=camera.disk_radius_px,
+            centre_px=scan.centre_px,
+            source_sigma_angstrom=thin.source_sigma_angstrom,
         )
 
     def microscope(self, scan: ScanPlan) -> Microscope:
@@ -108,7 +133,7 @@ class SessionPlan(Record):
             scan_size_px=cols if rows == cols else None,
             dwell_time_us=self.exposure_s * 1e6,
             defocus_nm=0.0,
-            magnification=4e5,
+            magnification=float(f"{2e6 / scan.step_nm:.4g}"),
             scan_rotation_deg=0.0,
             spot_size=8,
             aperture_index=4,

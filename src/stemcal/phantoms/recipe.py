@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from stemcal.phantoms.scan import Blob, DetectorPlan, ScanPlan
+from stemcal.phantoms.scan import Blob, CameraPlan, DetectorPlan, ScanPlan, ThinPlan
 
 _ISLANDS = (
     Blob(phase="C", amount=0.45),
@@ -133,6 +133,44 @@ class Recipe:
 
     def _times_descan(self, shares: Iterable[float]) -> tuple[float, ...]:
         return tuple(round(self.descan_px * share, 6) for share in shares)
+
+
+def atomic_resolution() -> ScanPlan:
+    """Return a focused scan of a thin hexagonal crystal whose disk lies on one chip: it shows its geometry."""
+    camera = CameraPlan(
+        frame_shape=(64, 64),
+        pixel_size_per_angstrom=0.0731,
+        ratio=1.0,
+        angle_deg=0.0,
+        nominal_camera_length_m=0.02,
+        disk_radius_px=12.0,
+    )
+    thin = ThinPlan(
+        kind="hexagonal",
+        crystal_angle_deg=17.0,
+        theta_fast_deg=-31.4,
+        theta_slow_deg=-30.6,
+        step_ratio=1.02,
+        aberrations_angstrom={"C10": 45.0, "C12a": 12.0, "C12b": -8.0},
+        source_sigma_angstrom=0.25,
+    )
+    still = (0.0,) * len(_DESCAN_ROW)
+    return ScanPlan(
+        folder="MoS2",
+        timestamp="20250513_101423",
+        role="sample",
+        scan_shape=(64, 64),
+        scan_in_hdr=True,
+        centre_px=(16.3, 16.9),
+        descan_row_px=still,
+        descan_col_px=still,
+        blobs=(),
+        thin=thin,
+        counts_per_frame=8e3,
+        camera=camera,
+        step_nm=0.04,
+        stage_um=(-14.0, 88.0),
+    )
 
 
 def faulty_detector(frame_px: int) -> DetectorPlan:

@@ -87,6 +87,23 @@ class DetectorPlan(Record):
         return self.gain_spread == 0 and self.gain_parity_spread == 0
 
 
+class ThinPlan(Record):
+    """A thin crystal at atomic resolution, in place of a powder: how the scan lies in the camera, and the lens.
+
+    Angles and the names of the aberrations are those of ``stemcal.optics``, on the plane of the chips, file row order.
+    """
+
+    kind: Literal["square", "hexagonal"]
+    strength: float = Field(default=1.0, gt=0, description="factor on the phase of the crystal")
+    crystal_angle_deg: float = 0.0
+    theta_fast_deg: float
+    theta_slow_deg: float
+    step_ratio: float = Field(default=1.0, gt=0, description="slow over fast; their geometric mean is the step")
+    flip: bool = False
+    aberrations_angstrom: dict[str, float] = Field(default_factory=dict)
+    source_sigma_angstrom: float = Field(default=0.0, ge=0)
+
+
 class ScanPlan(Record):
     """One acquisition."""
 
@@ -104,6 +121,7 @@ class ScanPlan(Record):
     descan_row_px: tuple[float, ...]
     descan_col_px: tuple[float, ...]
     blobs: tuple[Blob, ...]
+    thin: ThinPlan | None = Field(default=None, description="instead of the blobs")
     counts_per_frame: float
     direct_beam_fraction: float = 0.3
     diffuse_fraction: float = 0.35

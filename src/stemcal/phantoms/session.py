@@ -32,6 +32,7 @@ from stemcal.phantoms.plan import SessionPlan
 from stemcal.phantoms.powder import powder_frames
 from stemcal.phantoms.scan import DetectorPlan, Expected, ScanPlan, descan_of
 from stemcal.phantoms.truth import SessionTruth, session_truth
+from stemcal.phantoms.weak_phase import counted, expected_frames
 from stemcal.records.atomic import read_record, write_record
 
 TRUTH = "truth.json"
@@ -173,6 +174,11 @@ def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Ite
             if index >= start:
                 yield with_faults(frame, plan.detector)
         return
+    if scan.thin is not None:
+        patterns = counted(expected_frames(plan.weak_phase(scan)), scan.counts_per_frame, seed)
+        wanted = patterns.reshape(-1, *plan.plane_shape(scan))[start:stop]
+        yield with_faults(remove_gap(wanted, plan.detector_of(scan).gap_px), plan.detector_of(scan))
+        return
     done = 0
     for frames in powder_frames(
         plan.phantom_camera(scan),
@@ -188,8 +194,8 @@ def scan_frames(plan: SessionPlan, scan: ScanPlan, start: int, stop: int) -> Ite
         skipped = max(0, start - done)
         wanted = remove_gap(frames[skipped:], plan.detector.gap_px)
         if len(wanted):
-            counted = wanted if plan.detector.is_even else thinned(wanted, detector_gain(plan), done + skipped, seed)
-            yield with_faults(counted, plan.detector)
+            taken = wanted if plan.detector.is_even else thinned(wanted, detector_gain(plan), done + skipped, seed)
+            yield with_faults(taken, plan.detector)
         done += len(frames)
 
 

@@ -8,10 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from stemcal.optics.scan_affine import scan_axes
 from stemcal.phantoms.materials import phase_maps
 from stemcal.phantoms.plan import SessionPlan
-from stemcal.phantoms.scan import Expected, ScanPlan, descan_of
+from stemcal.phantoms.scan import Expected, ScanPlan, ThinPlan, descan_of
 from stemcal.records.base import Record
+
+
+class GeometryTruth(Record):
+    """How scan and camera lie to each other, in RosettaSciIO's row order, which is that of the converted file.
+
+    Turning the rows over inverts the camera's row axis: the flip changes, angles and sine terms change their sign.
+    """
+
+    theta_fast_deg: float
+    theta_slow_deg: float
+    step_ratio: float
+    step_fast_angstrom: float
+    step_slow_angstrom: float
+    flip: bool
+    matrix: tuple[tuple[float, float], tuple[float, float]] = Field(description="angstrom per step, columns slow, fast")
+    aberrations_angstrom: dict[str, float]
+    semi_angle_mrad: float
 
 
 class DatasetTruth(Record):
@@ -36,6 +54,7 @@ class DatasetTruth(Record):
     disk_radius_px: float
     beam_row_px: tuple[float, ...] = Field(description="per frame, raster order, file row order")
     beam_col_px: tuple[float, ...]
+    geometry: GeometryTruth | None = None
     phases: tuple[str, ...]
     phase_maps: dict[str, tuple[tuple[float, ...], ...]] = Field(description="relative scattered intensity")
 
@@ -81,8 +100,28 @@ def _dataset(plan: SessionPlan, scan: ScanPlan) -> DatasetTruth:
         disk_radius_px=camera.disk_radius_px,
         beam_row_px=tuple(round(value, 6) for value in rows),
         beam_col_px=tuple(round(value, 6) for value in cols),
+        geometry=None if scan.thin is None else _geometry(plan, scan, scan.thin),
         phases=tuple(maps),
         phase_maps={name: _rounded(values) for name, values in maps.items()},
+    )
+
+
+def _geometry(plan: SessionPlan, scan: ScanPlan, thin: ThinPlan) -> GeometryTruth:
+    turned_over = np.diag([-1.0, 1.0]) @ plan.weak_phase(scan).scan_matrix
+    axes = scan_axes(turned_over)
+    (a, b), (c, d) = ((round(float(value), 9) for value in line) for line in turned_over)
+    return GeometryTruth(
+        theta_fast_deg=round(axes.theta_fast_deg, 9),
+        theta_slow_deg=round(axes.theta_slow_deg, 9),
+        step_ratio=round(axes.step_ratio, 9),
+        step_fast_angstrom=round(axes.step_fast, 9),
+        step_slow_angstrom=round(axes.step_slow, 9),
+        flip=axes.flip,
+        matrix=((a, b), (c, d)),
+        aberrations_angstrom={
+            name: -value if name.endswith("b") else value for name, value in thin.aberrations_angstrom.items()
+        },
+        semi_angle_mrad=plan.camera_of(scan).convergence_semi_angle_mrad,
     )
 
 
