@@ -19,6 +19,7 @@ VERBS = {
     "convert": "turn a Merlin .mib file into HDF5, with every cheap sum in the same pass",
     "gold": "measure elliptical distortion and reciprocal pixel size on a gold powder pattern",
     "gain": "measure how strongly each detector pixel answers, on a scan under a uniform beam",
+    "geometry": "measure how scan and camera lie to each other on a focused scan at atomic resolution",
     "calibration": "bind the reference that fits to a data set and measure its own origin and descan",
     "polar": "azimuthal mean and variance per position, straight from the raw counts",
     "nmf": "factorise the radial profiles of one scan or of many",

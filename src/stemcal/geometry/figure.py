@@ -61,7 +61,7 @@ def draw_figure(
 
 def draw_refusal(
     path: Path,
-    mean_pattern: NDArray[np.float64],
+    mean_pattern: NDArray[np.float64] | None,
     aperture: Aperture | None,
     power_spectrum: NDArray[np.float64] | None,
     reason: str,
@@ -72,7 +72,7 @@ def draw_refusal(
     ----------
     path : Path
         The PNG to write.
-    mean_pattern : ndarray of float64
+    mean_pattern : ndarray of float64 or None
         (det_row, det_col) counts per frame.
     aperture : Aperture or None
         The disk, if there is one.
@@ -83,7 +83,10 @@ def draw_refusal(
     """
     with drawing(path, width_mm=180, height_mm=62) as figure:
         left, middle, right = figure.subplots(1, 3, subplot_kw={"box_aspect": 1})
-        _draw_pattern(left, mean_pattern, aperture, None)
+        if mean_pattern is None:
+            empty(left, "no disk was found", title="Mean pattern")
+        else:
+            _draw_pattern(left, mean_pattern, aperture, None)
         if power_spectrum is None:
             empty(middle, "not measured", title="Spectrum of the scan")
         else:

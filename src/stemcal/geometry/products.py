@@ -110,6 +110,16 @@ def products_of(found: Found, uncorrected: Ssb, corrected: Ssb | None) -> list[P
     ]
 
 
+def refused_products(mean_pattern: NDArray[np.float64] | None, power: NDArray[np.float64] | None) -> list[Product]:
+    """Return what there is to keep where there is no geometry: mean pattern and spectrum, as far as they are known."""
+    seen = []
+    if mean_pattern is not None:
+        seen.append(Product("detector/mean_pattern", mean_pattern, DETECTOR, "counts", "mean of the frames"))
+    if power is not None:
+        seen.append(_power(power))
+    return seen
+
+
 def _object(ssb: Ssb, name: str, words: str) -> Iterator[Product]:
     yield Product(f"ssb/phase_{name}", ssb.phase, SCAN, "rad", f"phase of the object by single sideband, {words}")
     yield Product(f"ssb/amplitude_{name}", ssb.amplitude, SCAN, "1", f"amplitude of the object over its mean, {words}")
@@ -153,16 +163,17 @@ def _detector(found: Found) -> Iterator[Product]:
 
 
 def _spectrum(found: Found) -> Iterator[Product]:
-    power = found.power_spectrum.astype(np.float32)
-    axes = "frequency_row, frequency_col"
-    yield Product(
-        "spectrum/power", power, axes, "1", "power of the scan over that of shot noise, zero frequency in the middle"
-    )
+    yield _power(found.power_spectrum)
     axes = "peak, component"
     yield Product("spectrum/frequencies", found.frequencies, axes, "cycles/step", "peaks (row, col) that were used")
     if found.indices is not None:
         words = "indices of the peaks on the lattice of the scan; 0, 0 = none"
         yield Product("spectrum/indices", found.indices, axes, "1", words)
+
+
+def _power(power: NDArray[np.float64]) -> Product:
+    words = "power of the scan over that of shot noise, zero frequency in the middle"
+    return Product("spectrum/power", power.astype(np.float32), "frequency_row, frequency_col", "1", words)
 
 
 def _slices(found: Found) -> Iterator[Product]:

@@ -70,12 +70,11 @@ class Vote(Record):
 
 
 class Peak(Record):
-    """A peak of the scan's power spectrum; of each pair of opposite ones one is listed."""
+    """A peak of the scan's power spectrum that was used; of each pair of opposite ones one is listed."""
 
-    frequency: Pair = Field(description="cycles per step, (scan_row, scan_col)")
-    sigma: Pair
+    frequency: Pair = Field(description="cycles per step, (scan_row, scan_col), by the lattice where there is one")
+    sigma: Pair | None = Field(description="of the peak by itself")
     power: float = Field(description="over the noise")
-    used: bool
     index: tuple[int, int] | None = Field(description="on the lattice of the scan")
 
 
