@@ -31,6 +31,7 @@ rule calibrated:
     input:
         targets("gold"),
         targets("gain"),
+        targets("geometry"),
         targets("calibration"),
     localrule: True
 
@@ -38,6 +39,7 @@ rule calibrated:
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/gold.smk"
 include: "workflow/rules/gain.smk"
+include: "workflow/rules/geometry.smk"
 include: "workflow/rules/calibration.smk"
 include: "workflow/rules/polar.smk"
 include: "workflow/rules/nmf.smk"

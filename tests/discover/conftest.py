@@ -45,6 +45,7 @@ def add_scan(session: Path) -> AddScan:
         voltage_kv: float | None = 200.0,
         camera_length_m: float = 0.2,
         frame_px: int = 8,
+        **optics: float | None,
     ) -> Path:
         start = NOW - timedelta(minutes=minutes_ago)
         stamp = f"{start:%Y%m%d_%H%M%S}"
@@ -61,8 +62,8 @@ def add_scan(session: Path) -> AddScan:
             with_hdr=with_hdr,
         )
         if voltage_kv is not None:
-            optics = Microscope(voltage_kv=voltage_kv, nominal_camera_length_m=camera_length_m)
-            write_microscope(raw.parent / f"{stamp}.hdf", optics)
+            known = {"voltage_kv": voltage_kv, "nominal_camera_length_m": camera_length_m, **optics}
+            write_microscope(raw.parent / f"{stamp}.hdf", Microscope.model_validate(known))
         for file in raw.parent.iterdir():
             os.utime(file, (start.timestamp(), start.timestamp()))
         return raw

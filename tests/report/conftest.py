@@ -17,7 +17,15 @@ from stemcal.nmf.settings import NmfSettings
 from stemcal.phantoms.mixtures import write_scans
 from stemcal.records.atomic import write_record
 from stemcal.records.base import Flag, Provenance, Quality, Quantity, Verdict
-from stemcal.records.calibration import BoundEllipse, BoundGain, BoundPixelSize, CalibrationRecord, Candidate, Origin
+from stemcal.records.calibration import (
+    BoundEllipse,
+    BoundGain,
+    BoundPixelSize,
+    BoundScanToCamera,
+    CalibrationRecord,
+    Candidate,
+    Origin,
+)
 from stemcal.records.convert import (
     ConvertRecord,
     ConvertResult,
@@ -29,6 +37,7 @@ from stemcal.records.convert import (
 )
 from stemcal.records.failure import FailureRecord
 from stemcal.records.gain import GainDose, GainPixels, GainRecord, GainResult
+from stemcal.records.geometry import GeometryRecord
 from stemcal.records.gold import Centre, Ellipse, GoldRecord, GoldResult, PixelSize, ScaleSearch
 from stemcal.records.history import HistoryEntry
 from stemcal.records.manifest import Dataset, FileVerdict, Manifest, RawIdentity, Role
@@ -260,7 +269,14 @@ class Builder:
         self.write(dataset, "gain", record)
         draw_profiles(self.processing / f"{dataset.id}_gain.png")
 
-    def calibration(self, dataset: Dataset, gain: BoundGain | None = None) -> None:
+    def geometry(self, dataset: Dataset, record: GeometryRecord) -> None:
+        made = self.provenance("geometry", dataset)
+        self.write(dataset, "geometry", record.model_copy(update={"provenance": made}))
+        draw_profiles(self.processing / f"{dataset.id}_geometry.png")
+
+    def calibration(
+        self, dataset: Dataset, gain: BoundGain | None = None, geometry: BoundScanToCamera | None = None
+    ) -> None:
         path = "../../Au_xgrating/20260301_100000/20260301_100000_gold.json"
         why = "the only reference at 200 kV and 0.2 m, 61 minutes apart"
         ellipse = Ellipse(ratio=q(1.0183, 0.0004, "1"), angle_deg=q(37.2, 0.6, "deg"), matrix=((1, 0), (0, 1)))
@@ -292,6 +308,7 @@ class Builder:
                 why="measured on the bright disk",
             ),
             gain=gain,
+            scan_to_camera=geometry,
         )
         self.write(dataset, "calibration", record)
 

@@ -49,7 +49,14 @@ def states(found: dict[str, Found], **values: object) -> tuple[str, dict[str, st
 def test_all_done() -> None:
     assert states(ALL) == (
         "done",
-        {"convert": "done", "gold": "absent", "gain": "absent", "calibration": "done", "polar": "done"},
+        {
+            "convert": "done",
+            "gold": "absent",
+            "gain": "absent",
+            "geometry": "absent",
+            "calibration": "done",
+            "polar": "done",
+        },
     )
     assert judge(dataset(), {**ALL, "polar": made("polar", "warn", "few counts")}, SETTINGS).verdict == "warn"
 
@@ -62,6 +69,15 @@ def test_what_is_not_there_yet_is_waiting() -> None:
 def test_a_verdict_of_fail_is_a_failure_with_its_words() -> None:
     progress = judge(dataset(), {**ALL, "polar": made("polar", "fail", "no rings", "no beam")}, SETTINGS)
     assert (progress.state, progress.reason) == ("failed", "polar: no rings; no beam")
+
+
+def test_a_sample_whose_geometry_fails_is_a_sample_with_a_remark() -> None:
+    stages = ("convert", "geometry", "calibration", "polar")
+    found = {**ALL, "geometry": made("geometry", "fail", "no peaks")}
+    progress = judge(dataset(stages=stages), found, SETTINGS)
+    assert (progress.state, progress.verdict) == ("done", "warn")
+    alone = judge(dataset(role="geometry", stages=stages[:2]), found, SETTINGS)
+    assert (alone.state, alone.reason) == ("failed", "geometry: no peaks")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +121,7 @@ def test_a_held_one_gives_the_cause_and_not_what_follows_from_it() -> None:
 def test_an_archived_one_is_archived_with_what_it_has() -> None:
     progress = judge(dataset(verdict="archived", reason="its raw file is gone", stages=()), ALL, SETTINGS)
     assert progress.state == "archived"
-    assert [stage.state for stage in progress.stages] == ["done", "absent", "absent", "done", "done"]
+    assert [stage.state for stage in progress.stages] == ["done", "absent", "absent", "absent", "done", "done"]
 
 
 def test_an_unreadable_record_is_said(tmp_path) -> None:

@@ -11,11 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from geometry_record_truth import geometry_record, scan_to_camera
 from PIL import Image
 
 from stemcal.errors import DataError
 from stemcal.records.atomic import read_record
-from stemcal.records.calibration import BoundGain
+from stemcal.records.calibration import BoundGain, BoundScanToCamera
 from stemcal.records.session import SessionRecord
 from stemcal.report.page import headline
 from stemcal.report.pictures import picture, thumbnail, width_for
@@ -202,6 +203,42 @@ def test_a_gain_reference_has_a_table_of_its_own(tmp_path: Path, reported) -> No
         assert words in page.text
     # the counter-test: a session without one says nothing of it
     assert "Gain of the detector" not in reported[2].text
+
+
+def test_geometries_have_a_table_of_their_own(tmp_path: Path, reported) -> None:
+    session = Builder(tmp_path)
+    stages = ("convert", "geometry", "calibration", "polar")
+    good, bad = (session.dataset(f"20260301_1000{second}0", stages=stages) for second in (0, 1))
+    scan = session.dataset("20260301_110100")
+    for one in (good, bad, scan):
+        session.convert(one)
+    session.geometry(good, geometry_record())
+    session.geometry(bad, geometry_record("fail"))
+    measured = scan_to_camera().model_dump(exclude={"scale_source", "disk_shift_px"})
+    path = "../20260301_100000/20260301_100000_geometry.json"
+    bound = BoundScanToCamera(
+        **measured,
+        geometry_source="pooled",
+        scale_source="measured",
+        sources=(path,),
+        chi_square=None,
+        degrees_of_freedom=0,
+        why="not measured on this data set",
+    )
+    session.calibration(scan, geometry=bound)
+    record = run_report(session.manifest(), session.processing, source={})
+    assert [(one.verdict, one.flip, one.serves) for one in record.result.geometries] == [
+        ("pass", False, (scan.label,)),
+        ("fail", None, ()),
+    ]
+    told = {one.id: one for one in record.result.datasets}
+    assert told[scan.id].geometry_reason == "not measured on this data set"
+    assert [one.message for one in told[bad.id].remarks] == ["2 peaks, at least 4 are needed"]
+    page = Reader((session.processing / "session.html").read_text(encoding="utf-8"))
+    for words in ("Scan and camera", "31.00 ± 0.05°", "not flipped", "half turn known", "2 peaks, at least 4"):
+        assert words in page.text
+    # the counter-test: a session without one says nothing of it
+    assert "Scan and camera" not in reported[2].text
 
 
 def test_the_camera_over_time(hand_made) -> None:

@@ -4,6 +4,7 @@ rule calibration:
         gold=gold_records,
         gain=gain_files("gain.json"),
         factors=gain_files("gain.hdf5"),
+        geometry=geometry_records,
     output:
         record="{dataset}_calibration.json",
         figure=report(
@@ -23,5 +24,6 @@ rule calibration:
     params:
         parameter=parameter("calibration"),
     shell:
-        "stemcal calibration {input.data:q} --gold {input.gold:q} --gain {input.gain:q} --output {output.record:q}"
-        " --figure {output.figure:q} --accept-fail --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"
+        "stemcal calibration {input.data:q} --gold {input.gold:q} --gain {input.gain:q}"
+        " --geometry {input.geometry:q} --output {output.record:q} --figure {output.figure:q} --accept-fail"
+        " --parameter {params.parameter:q} --threads {threads} > {log:q} 2>&1"

@@ -85,6 +85,12 @@ def gain_files(ending):
     return paths
 
 
+def geometry_records(wildcards):
+    """Scans whose geometry may serve a scan, its own among them."""
+    entry = DATASETS[wildcards.dataset]
+    return [f"{name}_geometry.json" for name in entry.get("geometry_candidates", [])]
+
+
 def members(wildcards):
     """Data sets that are factorised together."""
     return [
@@ -164,7 +170,15 @@ def extent(wildcards):
     """Size of a data set as the stage table wants it."""
     entry = DATASETS[wildcards.dataset]
     rows, cols = entry["frame_shape"]
-    return stages.Extent(entry["identity"]["n_frames"], rows * cols, entry["itemsize"])
+    kept = stages.bright_field_bytes(
+        SETTINGS,
+        rows * cols,
+        entry["itemsize"],
+        gain_corrected=bool(entry["gain_candidates"]),
+    )
+    return stages.Extent(
+        entry["identity"]["n_frames"], rows * cols, entry["itemsize"], kept
+    )
 
 
 def memory_mb(stage):
@@ -232,7 +246,7 @@ def all_records(wildcards):
     """Everything that the session page shows."""
     per_dataset = [
         record
-        for stage in ("convert", "gold", "gain", "calibration", "polar")
+        for stage in ("convert", "gold", "gain", "geometry", "calibration", "polar")
         for record in targets(stage)
     ]
     return per_dataset + [f"nmf/{group}/nmf.json" for group in GROUPS]

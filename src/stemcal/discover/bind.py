@@ -34,7 +34,7 @@ def gold_candidates(
     fitting = [gold for gold in golds if _fits(scan, gold, settings)]
     if not fitting:
         return (), f"no calibration: no gold reference at {key} among {len(golds)} in this session"
-    ordered = sorted(fitting, key=lambda gold: (_seconds_apart(scan, gold), gold.id))
+    ordered = sorted(fitting, key=lambda gold: (seconds_apart(scan, gold), gold.id))
     plural = "s" if len(ordered) > 1 else ""
     return tuple(gold.id for gold in ordered), f"{len(ordered)} gold reference{plural} at {key}, nearest in time first"
 
@@ -67,7 +67,7 @@ def gain_candidates(
     fitting = [gain for gain in gains if _gain_fits(scan, gain, settings)]
     if not fitting:
         return (), f"no gain correction: no gain reference at {key} among {len(gains)} in this session"
-    ordered = sorted(fitting, key=lambda gain: (_seconds_apart(scan, gain), gain.id))
+    ordered = sorted(fitting, key=lambda gain: (seconds_apart(scan, gain), gain.id))
     plural = "s" if len(ordered) > 1 else ""
     return tuple(gain.id for gain in ordered), f"{len(ordered)} gain reference{plural} at {key}, nearest in time first"
 
@@ -77,25 +77,26 @@ def _gain_fits(scan: Dataset, gain: Dataset, settings: DiscoverSettings) -> bool
     if here is None or there is None or scan.frame_shape != gain.frame_shape:
         return False
     depths = {scan.counter_depth_bit, gain.counter_depth_bit} - {None}
-    return len(depths) < 2 and _agree(here.voltage_kv, there.voltage_kv, settings.voltage_tolerance_percent)
+    return len(depths) < 2 and agree(here.voltage_kv, there.voltage_kv, settings.voltage_tolerance_percent)
 
 
 def _fits(scan: Dataset, gold: Dataset, settings: DiscoverSettings) -> bool:
     here, there = scan.microscope, gold.microscope
     if here is None or there is None or scan.frame_shape != gold.frame_shape:
         return False
-    return _agree(here.voltage_kv, there.voltage_kv, settings.voltage_tolerance_percent) and _agree(
+    return agree(here.voltage_kv, there.voltage_kv, settings.voltage_tolerance_percent) and agree(
         here.nominal_camera_length_m, there.nominal_camera_length_m, settings.camera_length_tolerance_percent
     )
 
 
-def _agree(a: float | None, b: float | None, tolerance_percent: float) -> bool:
+def agree(a: float | None, b: float | None, tolerance_percent: float) -> bool:
+    """Tell whether two settings are the same within a tolerance; an unknown one is not."""
     if a is None or b is None:
         return False
     return abs(a - b) <= tolerance_percent / _PERCENT * max(abs(a), abs(b))
 
 
-def _seconds_apart(scan: Dataset, reference: Dataset) -> float:
+def seconds_apart(scan: Dataset, reference: Dataset) -> float:
     """Return the time between two acquisitions; unknown times come last."""
     if scan.acquired_at is None or reference.acquired_at is None:
         return float("inf")

@@ -43,6 +43,7 @@ def _inputs_are_younger(dataset: Dataset, stage: str, failure: Path, processing:
     step = STAGES[stage]
     references = [f"{gold}_gold.json" for gold in dataset.gold_candidates if "gold" in step.reads]
     references += [f"{gain}_gain.json" for gain in dataset.gain_candidates if "gain" in step.may_read]
+    references += [f"{one}_geometry.json" for one in dataset.geometry_candidates if "geometry" in step.may_read]
     files = [processing / name for name in (*(f"{dataset.id}_{ending}" for ending in endings), *references)]
     refused = failure.stat().st_mtime_ns
     return any(file.stat().st_mtime_ns > refused for file in files if file.is_file())

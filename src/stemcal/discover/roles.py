@@ -20,7 +20,7 @@ def decide_role(raw_path: str, settings: DiscoverSettings, session_file: Session
     return "sample", "its path fits no pattern of a reference"
 
 
-def stages_of(role: Role, *, calibrated: bool) -> tuple[str, ...]:
+def stages_of(role: Role, *, calibrated: bool, geometry: bool = False) -> tuple[str, ...]:
     """Return the steps that a ready data set goes through, in order.
 
     Parameters
@@ -29,11 +29,14 @@ def stages_of(role: Role, *, calibrated: bool) -> tuple[str, ...]:
         What the data set is for.
     calibrated : bool
         Whether there is a reference that may calibrate it.
+    geometry : bool
+        Whether its own geometry is measured.
     """
+    own = ("geometry",) if geometry else ()
     if role == "gold":
         return ("convert", "gold")
     if role == "gain":
         return ("convert", "gain")
     if role == "sample" and calibrated:
-        return ("convert", "calibration", "polar")
-    return ("convert",)
+        return ("convert", *own, "calibration", "polar")
+    return ("convert", *own)

@@ -13,6 +13,7 @@ from stemcal.discover.cache import Cache, CacheEntry, read_cache, write_cache
 from stemcal.discover.edx import EdxAcquisition, edx_of, find_edx, identity_of, is_settled
 from stemcal.discover.empad import group_empad, is_empad, read_empad_facts
 from stemcal.discover.facts import Facts, read_facts
+from stemcal.discover.geometry import geometry_candidates, measures_geometry
 from stemcal.discover.history import Past, look_back
 from stemcal.discover.hold import hold
 from stemcal.discover.naming import dataset_id, label, unusable
@@ -189,23 +190,55 @@ def _microscope(request: Request, raw: str, facts: Facts | None) -> Microscope |
 
 def _bind(request: Request, datasets: tuple[Dataset, ...], past: Past) -> dict[str, Dataset]:
     """Give every data set its steps, its references, its group and its source; references first."""
-    bound: dict[str, Dataset] = {}
-    for dataset in sorted(datasets, key=lambda one: one.role not in ("gold", "gain")):
-        golds, gains = (
-            tuple(one for one in bound.values() if one.role == kind and kind in one.stages) for kind in ("gold", "gain")
-        )
-        candidates, reason = _references(request, dataset, golds)
-        gain, gain_reason = _gains(request, dataset, gains)
-        stages = stages_of(dataset.role, calibrated=bool(candidates)) if dataset.verdict == "ready" else ()
-        group = group_name(dataset) if "polar" in stages else None
-        update = {"gold_candidates": candidates, "binding_reason": reason, "stages": stages, "group": group}
-        update |= {"gain_candidates": gain, "gain_reason": gain_reason}
-        staged = dataset.model_copy(update=update)
-        compared = past.compared_with(staged)
-        source = source_of(staged, bound) | ({"history": compared} if compared else {})
-        sourced = staged.model_copy(update={"source": source})
-        bound[dataset.id] = hold(sourced, request.settings, request.processing)
-    return bound
+    references = [one for one in datasets if one.role in ("gold", "gain")]
+    bound = {one.id: _bound(request, one, {}, {}, past) for one in references}
+    gains = tuple(one for one in bound.values() if "gain" in one.stages)
+    scans = [_prepared(request, one, gains) for one in datasets if one not in references]
+    measured = {one.id: one for one in scans if _shows_geometry(request, one, bound)}
+    return bound | {one.id: _bound(request, one, bound, measured, past) for one in scans}
+
+
+def _prepared(request: Request, dataset: Dataset, gains: tuple[Dataset, ...]) -> Dataset:
+    """Say with which gain references a data set is corrected, and whether its geometry is measured (its only step)."""
+    gain, gain_reason = _gains(request, dataset, gains)
+    own, reason = measures_geometry(
+        dataset,
+        request.discover,
+        said=lookup(request.session_file.geometry, dataset.mib),
+        semi_angle_known=request.settings.get("geometry", {}).get("semi_angle_mrad") is not None,
+    )
+    update = {"gain_candidates": gain, "gain_reason": gain_reason, "geometry_reason": reason}
+    return dataset.model_copy(update={**update, "stages": ("geometry",) if own else ()})
+
+
+def _shows_geometry(request: Request, dataset: Dataset, bound: dict[str, Dataset]) -> bool:
+    """Tell whether the geometry of a data set will be there: it is measured, and was not refused before."""
+    if "geometry" not in dataset.stages:
+        return False
+    alone = dataset.model_copy(update={"stages": ("convert", "geometry"), "source": source_of(dataset, bound)})
+    return "geometry" in hold(alone, request.settings, request.processing).stages
+
+
+def _bound(
+    request: Request, dataset: Dataset, bound: dict[str, Dataset], measured: dict[str, Dataset], past: Past
+) -> Dataset:
+    golds = tuple(one for one in bound.values() if one.role == "gold" and "gold" in one.stages)
+    candidates, reason = _references(request, dataset, golds)
+    own = "geometry" in dataset.stages
+    is_ready = dataset.verdict == "ready"
+    stages = stages_of(dataset.role, calibrated=bool(candidates), geometry=own) if is_ready else ()
+    geometries = tuple(measured.values()) if "calibration" in stages else ()
+    update = {
+        "gold_candidates": candidates,
+        "binding_reason": reason,
+        "stages": stages,
+        "group": group_name(dataset) if "polar" in stages else None,
+        "geometry_candidates": geometry_candidates(dataset, geometries, request.discover),
+    }
+    staged = dataset.model_copy(update=update)
+    compared = past.compared_with(staged)
+    source = source_of(staged, bound | measured) | ({"history": compared} if compared else {})
+    return hold(staged.model_copy(update={"source": source}), request.settings, request.processing)
 
 
 def _with_edx(request: Request, dataset: Dataset, maps: tuple[EdxAcquisition, ...], now_s: float) -> Dataset:
@@ -239,7 +272,7 @@ def _references(request: Request, dataset: Dataset, golds: tuple[Dataset, ...]) 
 
 
 def _gains(request: Request, dataset: Dataset, gains: tuple[Dataset, ...]) -> tuple[tuple[str, ...], str | None]:
-    if dataset.role != "sample" or dataset.verdict != "ready":
+    if dataset.role not in ("sample", "geometry") or dataset.verdict != "ready":
         return (), None
     pinned = lookup(request.session_file.gain, dataset.mib)
     if pinned is None:

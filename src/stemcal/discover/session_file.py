@@ -29,6 +29,9 @@ class SessionFile(Record):
     microscope: dict[str, Microscope] = Field(default_factory=dict)
     gold: dict[str, str] = Field(default_factory=dict, description="pattern of scans: pattern of the one gold file")
     gain: dict[str, str] = Field(default_factory=dict, description="pattern of scans: pattern of the one gain file")
+    geometry: dict[str, bool] = Field(
+        default_factory=dict, description="pattern of scans: whether their geometry is measured"
+    )
     settings: dict[str, dict[str, object]] = Field(default_factory=dict)
 
 

@@ -41,6 +41,7 @@ class DiscoverSettings(Settings):
             RolePattern(role="gold", pattern=r"(^|[/_ -])au[_ -]?(x|cross)?[_ -]?grat|gold"),
             RolePattern(role="overfocus", pattern=r"over[_ -]?focus"),
             RolePattern(role="vacuum", pattern=r"(^|[/_ -])vac(uum)?([/_ -]|$)"),
+            RolePattern(role="geometry", pattern=r"(^|[/_ -])geometry([/_ -]|$)"),
             RolePattern(role="gain", pattern=r"(^|[/_ -])(gain|flat[_ -]?field)([/_ -]|$)"),
         ),
         description="first match wins, everything else is a sample; the defaults are ePSIC's folder names",
@@ -58,6 +59,24 @@ class DiscoverSettings(Settings):
         default=r"(^|/)EDX/(.*\D)?(?P<stamp>\d{8}_\d{6})(\D[^/]*)?\.(rpl|hspy)$",
         description="regular expression of EDX maps by their path in the session (case ignored); what it calls `stamp` "
         "is the time stamp in the name of the scan that the map belongs to",
+    )
+    geometry_max_step_angstrom: float = Field(
+        default=1.0,
+        gt=0,
+        description="scans with a step up to this show atoms, so that their geometry can be measured: lattice planes "
+        "2 angstrom apart then have two positions each",
+    )
+    geometry_max_defocus_nm: float = Field(
+        default=60.0,
+        gt=0,
+        description="further from focus than this the interference is too fine for the pixels of the camera; scans "
+        "whose microscope's file does not say the defocus are taken for focused",
+    )
+    geometry_references: int = Field(
+        default=8,
+        ge=1,
+        description="scans whose geometry is pooled for one scan at most, the nearest in time: a new one then runs the "
+        "calibration of a few scans again and not of all",
     )
     voltage_tolerance_percent: float = Field(
         default=0.5,

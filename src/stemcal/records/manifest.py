@@ -15,7 +15,7 @@ from stemcal.records.history import HistoryEntry
 from stemcal.records.microscope import Microscope
 
 FileVerdict = Literal["ready", "growing", "incomplete", "rejected", "held", "archived", "ignored"]
-Role = Literal["gold", "sample", "overfocus", "vacuum", "gain"]
+Role = Literal["gold", "sample", "overfocus", "vacuum", "gain", "geometry"]
 
 
 class RawIdentity(Record):
@@ -70,6 +70,10 @@ class Dataset(Record):
     binding_reason: str | None = None
     gain_candidates: tuple[str, ...] = ()
     gain_reason: str | None = None
+    geometry_reason: str | None = Field(default=None, description="why its geometry is measured, or why not")
+    geometry_candidates: tuple[str, ...] = Field(
+        default=(), description="scans whose geometry may serve it, its own among them where it is measured"
+    )
     edx: EdxFile | None = Field(default=None, description="EDX map that was taken with it")
     edx_reason: str | None = None
     group: str | None = Field(default=None, description="data sets of one group may be factorised together")

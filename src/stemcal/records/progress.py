@@ -22,7 +22,7 @@ from stemcal.stages import digest, parameter
 StageState = Literal["done", "failed", "waiting", "absent"]
 DatasetState = Literal["done", "waiting", "failed", "held", "growing", "incomplete", "rejected", "archived", "ignored"]
 
-DATASET_STAGES = ("convert", "gold", "gain", "calibration", "polar")
+DATASET_STAGES = ("convert", "gold", "gain", "geometry", "calibration", "polar")
 """Steps that work on one data set, in the order they run."""
 
 STATES: tuple[DatasetState, ...] = (
@@ -41,7 +41,8 @@ class StageProgress(Record):
     """One step on one data set.
 
     ``done``: its record is there and is still that of this input with these settings; ``failed``: it refused the data,
-    or its verdict is fail; ``waiting``: it will run; ``absent``: it is not planned.
+    or its verdict is fail (a sample's geometry may fail, which leaves it a sample); ``waiting``: it will run;
+    ``absent``: it is not planned.
     """
 
     stage: str
@@ -155,11 +156,17 @@ def judge(
         The settings of every step, by name.
     """
     stages = tuple(_judge_stage(stage, dataset, found.get(stage, Found()), settings) for stage in DATASET_STAGES)
-    verdicts = [stage.verdict for stage in stages if stage.verdict is not None]
+    verdicts = [_weight(stage) for stage in stages if stage.verdict is not None]
     state, reason = _sum_up(dataset, stages)
     order: tuple[Verdict, ...] = ("pass", "warn", "fail")
     verdict = max(verdicts, key=order.index) if verdicts else None
     return DatasetProgress(dataset=dataset.id, state=state, verdict=verdict, reason=reason, stages=stages)
+
+
+def _weight(stage: StageProgress) -> Verdict:
+    """Return what the verdict of a step means for its data set: one that is not the data set's purpose only warns."""
+    assert stage.verdict is not None
+    return "warn" if stage.state == "done" and stage.verdict == "fail" else stage.verdict
 
 
 def _judge_stage(
@@ -178,10 +185,15 @@ def _judge_stage(
         return StageProgress(stage=stage, state="waiting" if planned else "absent")
     return StageProgress(
         stage=stage,
-        state="failed" if found.verdict == "fail" else "done",
+        state="failed" if found.verdict == "fail" and not _is_extra(stage, dataset) else "done",
         verdict=found.verdict,
         reason="; ".join(found.messages),
     )
+
+
+def _is_extra(stage: str, dataset: Dataset) -> bool:
+    """Tell whether a step is not what the data set is for: a sample need not show its geometry."""
+    return stage == "geometry" and dataset.role == "sample"
 
 
 def _wanted(stage: str, dataset: Dataset, settings: Mapping[str, Mapping[str, object]]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stemcal.records.base import Measurement, Quantity, Record, Verdict
+from stemcal.records.geometry import Mode
 from stemcal.records.history import Drift, HistoryEntry
 from stemcal.records.manifest import Role
 from stemcal.records.progress import DatasetState, StageProgress
@@ -50,6 +51,7 @@ class SessionDataset(Record):
     calibration_reason: str | None
     gain_by: str | None = Field(default=None, description="label of the gain data set whose factors are applied")
     gain_reason: str | None = None
+    geometry_reason: str | None = None
     descan_range_px: float | None
     group: str | None
     remarks: tuple[Remark, ...]
@@ -96,6 +98,27 @@ class SessionGain(Record):
     serves: tuple[str, ...] = Field(description="labels of the data sets whose counts are corrected with it")
 
 
+class SessionGeometry(Record):
+    """What one scan says of how scan and camera lie to each other, and which data sets are read with it."""
+
+    dataset: str
+    label: str
+    verdict: Verdict
+    mode: Mode | None
+    voltage_kv: float | None
+    nominal_camera_length_m: float | None
+    theta_fast_deg: Quantity | None
+    theta_slow_deg: Quantity | None
+    step_ratio: Quantity | None
+    step_fast_angstrom: Quantity | None
+    flip: bool | None
+    half_turn_resolved: bool | None
+    defocus_angstrom: Quantity | None = Field(description="C10, positive overfocus")
+    explained_energy: float | None
+    remarks: tuple[str, ...]
+    serves: tuple[str, ...] = Field(description="labels of the other data sets that are read with it")
+
+
 class SessionFactorisation(Record):
     """The factorisation of one group of scans."""
 
@@ -123,6 +146,7 @@ class SessionResult(Record):
     datasets: tuple[SessionDataset, ...]
     calibrations: tuple[SessionCalibration, ...]
     gains: tuple[SessionGain, ...] = ()
+    geometries: tuple[SessionGeometry, ...] = ()
     history: tuple[HistoryPoint, ...] = Field(default=(), description="calibrations of the camera, oldest first")
     factorisations: tuple[SessionFactorisation, ...]
     warnings: tuple[str, ...]

@@ -21,12 +21,14 @@ def source_of(dataset: Dataset, datasets: Mapping[str, Dataset]) -> dict[str, ob
     -------
     dict
         ``raw``: identity of its own files and what a person said of them; ``gold``: the same of its candidates, in
-        order of preference; ``gain``: the same of its gain references.
+        order of preference; ``gain``, ``geometry``: the same of its gain references and of the scans whose geometry
+        may serve it.
     """
     return {
         "raw": _raw(dataset),
         "gold": _references(dataset.gold_candidates, datasets),
         "gain": _references(dataset.gain_candidates, datasets),
+        "geometry": _references(dataset.geometry_candidates, datasets),
     }
 
 

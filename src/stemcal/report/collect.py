@@ -13,6 +13,7 @@ from stemcal.records.base import Measurement
 from stemcal.records.calibration import CalibrationRecord
 from stemcal.records.convert import ConvertRecord
 from stemcal.records.gain import GainRecord
+from stemcal.records.geometry import GeometryRecord
 from stemcal.records.gold import GoldRecord
 from stemcal.records.manifest import Manifest
 from stemcal.records.nmf import NmfRecord
@@ -26,6 +27,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "convert": ("overview.png", "Virtual images and mean pattern"),
     "gold": ("gold.png", "Powder rings and the fit to them"),
     "gain": ("gain.png", "Gain of the detector's pixels"),
+    "geometry": ("geometry.png", "Scan and camera, and the phase of the sample"),
     "calibration": ("calibration.png", "Position of the beam over the scan"),
     "polar": ("polar.png", "Azimuthal statistics"),
 }
@@ -48,6 +50,7 @@ class Records:
     convert: ConvertRecord | None = None
     gold: GoldRecord | None = None
     gain: GainRecord | None = None
+    geometry: GeometryRecord | None = None
     calibration: CalibrationRecord | None = None
     polar: PolarRecord | None = None
     problems: tuple[Remark, ...] = ()
@@ -99,6 +102,7 @@ def _records(progress: DatasetProgress, processing: Path) -> Records:
         convert=read("convert", ConvertRecord),
         gold=read("gold", GoldRecord),
         gain=read("gain", GainRecord),
+        geometry=read("geometry", GeometryRecord),
         calibration=read("calibration", CalibrationRecord),
         polar=read("polar", PolarRecord),
         problems=tuple(problems),

@@ -21,6 +21,7 @@ from stemcal.records.session import (
     SessionDataset,
     SessionFactorisation,
     SessionGain,
+    SessionGeometry,
     SessionResult,
 )
 from stemcal.report.collect import Collected, Group, Records
@@ -53,6 +54,11 @@ def summarise(collected: Collected) -> SessionResult:
             _gain(one, collected.records[one.id], served, labels)
             for one in entries
             if one.role == "gain" and collected.records[one.id].gain is not None
+        ),
+        geometries=tuple(
+            _geometry(one, records, collected.records, labels)
+            for one in entries
+            if (records := collected.records[one.id]).geometry is not None
         ),
         history=history,
         factorisations=tuple(_factorisation(group) for group in collected.groups),
@@ -134,6 +140,7 @@ def _dataset(dataset: Dataset, records: Records, labels: Mapping[str, str]) -> S
         calibration_reason=_calibration_reason(dataset, records),
         gain_by=labels.get(gain, gain) if gain else None,
         gain_reason=_gain_reason(dataset, records),
+        geometry_reason=_geometry_reason(dataset, records),
         descan_range_px=origin.descan_range_px if origin else None,
         group=dataset.group,
         remarks=(*_remarks(records), *records.problems),
@@ -142,18 +149,23 @@ def _dataset(dataset: Dataset, records: Records, labels: Mapping[str, str]) -> S
 
 
 def _remarks(records: Records) -> tuple[Remark, ...]:
-    """Return the messages of all flags; those of a step that failed are the reason of the data set already."""
+    """Return the messages of all flags; those of a step that failed are the reason of the data set already.
+
+    A geometry that failed is not the reason of a sample, which goes its way without.
+    """
+    failed = {step.stage for step in records.progress.stages if step.state == "failed"}
     measurements = {
         "convert": records.convert,
         "gold": records.gold,
         "gain": records.gain,
+        "geometry": records.geometry,
         "calibration": records.calibration,
         "polar": records.polar,
     }
     return tuple(
         Remark(stage=stage, message=flag.message)
         for stage, record in measurements.items()
-        if record is not None and record.quality.verdict != "fail"
+        if record is not None and (record.quality.verdict != "fail" or (stage == "geometry" and stage not in failed))
         for flag in record.quality.flags
     )
 
@@ -182,6 +194,12 @@ def _gain_reason(dataset: Dataset, records: Records) -> str | None:
     if records.calibration is not None and records.calibration.gain is not None:
         return records.calibration.gain.why
     return dataset.gain_reason
+
+
+def _geometry_reason(dataset: Dataset, records: Records) -> str | None:
+    if records.calibration is not None and records.calibration.scan_to_camera is not None:
+        return records.calibration.scan_to_camera.why
+    return dataset.geometry_reason
 
 
 def _calibration_reason(dataset: Dataset, records: Records) -> str | None:
@@ -237,6 +255,41 @@ def _gain(
         remarks=tuple(flag.message for flag in record.quality.flags),
         serves=tuple(labels[scan] for scan, reference in served.items() if reference == dataset.id),
     )
+
+
+def _geometry(
+    dataset: Dataset, records: Records, session: Mapping[str, Records], labels: Mapping[str, str]
+) -> SessionGeometry:
+    record = records.geometry
+    assert record is not None
+    result = record.result
+    axes = result.scan_to_camera if result else None
+    return SessionGeometry(
+        dataset=dataset.id,
+        label=dataset.label,
+        verdict=record.quality.verdict,
+        mode=result.mode if result else None,
+        voltage_kv=record.voltage_kv,
+        nominal_camera_length_m=record.nominal_camera_length_m,
+        theta_fast_deg=axes.theta_fast_deg if axes else None,
+        theta_slow_deg=axes.theta_slow_deg if axes else None,
+        step_ratio=axes.step_ratio if axes else None,
+        step_fast_angstrom=axes.step_fast_angstrom if axes else None,
+        flip=axes.flip if axes else None,
+        half_turn_resolved=axes.half_turn_resolved if axes else None,
+        defocus_angstrom=result.aberrations.get("C10") if result else None,
+        explained_energy=result.explained_energy if result else None,
+        remarks=tuple(flag.message for flag in record.quality.flags),
+        serves=tuple(
+            labels[scan] for scan, one in session.items() if scan != dataset.id and dataset.id in _geometries(scan, one)
+        ),
+    )
+
+
+def _geometries(dataset: str, records: Records) -> tuple[str, ...]:
+    """Return the ids of the data sets whose geometry is bound to ``dataset``."""
+    bound = records.calibration.scan_to_camera if records.calibration else None
+    return tuple(_dataset_of(path, dataset, "geometry") for path in bound.sources) if bound else ()
 
 
 def _factorisation(group: Group) -> SessionFactorisation:
