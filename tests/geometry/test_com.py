@@ -94,9 +94,9 @@ def test_integrated_centre_of_mass_is_the_phase_seen_by_the_probe() -> None:
     one = scan(dose=1e5, defocus=0.0)
     shift = one.plan.disk_shift_matrix
     image = integrated(one.com, one.everywhere, shift)
-    rows, cols = np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64), indexing="ij")
+    rows, cols = np.meshgrid(np.fft.fftfreq(len(image)), np.fft.fftfreq(len(image)), indexing="ij")
     shifts = np.stack([rows.ravel(), cols.ravel()], axis=1) @ shift.T
-    otf = transfer_function(Probe(one.plan.disk_radius_px, 0.3, {}), shifts).reshape(64, 64)
+    otf = transfer_function(Probe(one.plan.disk_radius_px, 0.3, {}), shifts).reshape(image.shape)
     seen = np.fft.ifft2(np.fft.fft2(one.phase) * otf).real
     assert correlation(image, seen) > 0.97
     assert np.polyfit(seen.ravel(), image.ravel(), 1)[0] == pytest.approx(1, abs=0.1)

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from sideband_truth import Scan, hann, scan
+from sideband_truth import SIDE, Scan, hann, scan
 
 from stemcal.geometry.half_turn import HalfTurn, half_turn, reference_rule
 from stemcal.geometry.probe import Probe
@@ -79,14 +79,14 @@ def test_a_defocus_that_leaves_no_annular_contrast_is_refused() -> None:
 def test_what_cannot_be_told_is_refused_with_its_reason() -> None:
     one = scan("hexagonal", flip=False, theta_deg=17.3, defocus=60.0)
     generator = np.random.default_rng(3)
-    nothing = decide(one, 1, adf=np.zeros((64, 64)))
-    noise = decide(one, 1, adf=generator.poisson(50.0, (64, 64)).astype(float))
+    nothing = decide(one, 1, adf=np.zeros((SIDE, SIDE)))
+    noise = decide(one, 1, adf=generator.poisson(50.0, (SIDE, SIDE)).astype(float))
     assert not nothing.resolved
     assert "no counts" in nothing.reason
     assert not noise.resolved
     assert noise.sign == 1
     assert "noisy" in noise.reason
-    other = 50 + 10 * np.cos(2 * np.pi * np.add.outer(*one.frequencies[0, :, None] * np.arange(64)))
+    other = 50 + 10 * np.cos(2 * np.pi * np.add.outer(*one.frequencies[0, :, None] * np.arange(SIDE)))
     strange = decide(one, 1, adf=other)
     assert not strange.resolved
     assert "different" in strange.reason

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sideband_truth import Scan, correlation, damaged, scan
+from sideband_truth import INSIDE, SIDE, Scan, correlation, damaged, scan
 
 from stemcal.errors import UsageError
 from stemcal.geometry import ssb
@@ -31,7 +31,7 @@ def test_corrected_phase_is_that_of_the_object_and_uncorrected_is_not(kind: str)
     uncorrected, corrected = reconstruct(one)
     assert correlation(corrected.phase, one.phase) > 0.99
     assert correlation(uncorrected.phase, one.phase) < 0.8
-    assert corrected.phase.std() == pytest.approx(one.phase.std(), rel=0.1)
+    assert corrected.phase[INSIDE].std() == pytest.approx(one.phase[INSIDE].std(), rel=0.1)
 
 
 def test_a_phase_object_has_no_amplitude() -> None:
@@ -51,7 +51,7 @@ def test_half_turn_with_inverted_aberrations_inverts_the_phase_and_nothing_else(
 def test_weights_take_out_lost_lines_and_a_changing_dose() -> None:
     one = scan(dose=1e5)
     dose = np.ones(one.plan.scan_shape)
-    dose *= 1 - 0.3 * np.arange(64)[:, None] / 64
+    dose *= 1 - 0.3 * np.arange(SIDE)[:, None] / SIDE
     lost = dose.copy()
     lost[20:22] = 0
     broken = damaged(one, lost)
@@ -61,7 +61,7 @@ def test_weights_take_out_lost_lines_and_a_changing_dose() -> None:
 
 
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssb, "BLOCK_BYTES", 20 * 64 * 64 * 4)
+    monkeypatch.setattr(ssb, "BLOCK_BYTES", 20 * SIDE * SIDE * 4)
     one = scan()
     arguments = one.bright_field, one.everywhere, one.plan.disk_shift_matrix, one.aperture, [one.aberrations_rad]
     alone = single_sideband(*arguments)[0]

@@ -14,6 +14,7 @@ from stemcal.optics.scan_affine import ScanAxes
 from stemcal.phantoms.weak_phase import WeakPhasePlan, counted, crystal, expected_frames
 
 ABERRATIONS_ANGSTROM = {"C10": -80.0, "C12a": 20.0, "C12b": -15.0, "C21a": 500.0, "C23b": 400.0, "C30": 20000.0}
+SIDE = 48
 INSIDE = (slice(6, -6), slice(6, -6))
 """The positions whose probe lies in the scan."""
 
@@ -55,8 +56,9 @@ class Scan:
     @property
     def com(self) -> np.ndarray:
         """(2, scan_row, scan_col) centre of mass from the centre of the aperture, px."""
-        total = self.counts.sum(axis=(2, 3), dtype=float)
-        return np.einsum("ijkl,akl->aij", self.counts.astype(float), self.offsets) / total
+        flat = self.counts.reshape(-1, self.counts[0, 0].size).astype(np.float32)
+        moments = flat @ self.offsets.reshape(2, -1).T.astype(np.float32)
+        return (moments / flat.sum(axis=1, keepdims=True)).T.reshape(2, *self.plan.scan_shape).astype(float)
 
     @property
     def aberrations_rad(self) -> dict[str, float]:
@@ -92,7 +94,7 @@ def scan(
     flip: bool = False,
     theta_deg: float = 17.3,
     dose: float = 1e4,
-    side: int = 64,
+    side: int = SIDE,
     defocus: float | None = None,
     lattice_constant_angstrom: float | None = None,
 ) -> Scan:
@@ -100,7 +102,15 @@ def scan(
     axes = ScanAxes(theta_deg, theta_deg + 1.2, 0.35, 0.36, flip)
     aberrations = ABERRATIONS_ANGSTROM if defocus is None else {"C10": defocus}
     thin = crystal(kind, angle_deg=7.0, lattice_constant_angstrom=lattice_constant_angstrom)
-    plan = WeakPhasePlan(axes, thin, aberrations, scan_shape=(side, side))
+    plan = WeakPhasePlan(
+        axes,
+        thin,
+        aberrations,
+        scan_shape=(side, side),
+        frame_shape=(48, 48),
+        disk_radius_px=11.5,
+        centre_px=(23.87, 22.89),
+    )
     return Scan(plan, counted(expected_frames(plan), dose, seed=1))
 
 
