@@ -295,7 +295,7 @@ class CoherentModel:
         return matrix[np.ix_(keep, keep)], gradient[keep], float((np.abs(residual) ** 2).sum()), amplitudes
 
     def fit(
-        self, parameters: NDArray[np.float64], free: NDArray[np.bool_], max_steps: int = 40, tolerance: float = 1e-3
+        self, parameters: NDArray[np.float64], free: NDArray[np.bool_], max_steps: int = 40, tolerance: float = 0.02
     ) -> Solution:
         """Return the parameters of least squares near these, by Marquardt's method.
 

@@ -16,6 +16,9 @@ Index = NDArray[np.int64]
 HIGHEST_POWER = 7
 """Powers of z = col + i row that are needed: those of the highest aberration, and 0."""
 
+FAR = 6.0
+"""Standard deviations inside the edge from which on the aperture is open."""
+
 FIRST_TERM = 5
 """Where the aberrations begin in the derivatives of a slice: before them are shift (2), centre (2) and spread."""
 
@@ -76,13 +79,18 @@ def term_slopes(
 @compiled
 def edge(distance: float, radius: float, blur: float) -> float:
     """Return the transmission of the aperture, blurred by a Gaussian, at a distance from its centre."""
-    return 0.5 * math.erfc((distance - radius) / (blur * math.sqrt(2.0)))
+    x = (distance - radius) / blur
+    if x < -FAR:
+        return 1.0
+    return 0.5 * math.erfc(x * math.sqrt(0.5))
 
 
 @compiled
 def edge_slope(distance: float, radius: float, blur: float) -> float:
     """Return the derivative of `edge` by the distance."""
     x = (distance - radius) / blur
+    if x < -FAR:
+        return 0.0
     return -math.exp(-0.5 * x * x) / (blur * math.sqrt(2.0 * math.pi))
 
 
@@ -263,3 +271,34 @@ def disks(
             for t in range(phase.size):
                 chi += phase[t] * values[t]
             waves[k, i] = edge(distance, radius, blur) * complex(math.cos(chi), -math.sin(chi))
+
+
+@compiled
+def add_pairs(waves: Complex, squares: Real, triples: Index, strength: Real, spread: float, out: Complex) -> None:
+    """Add the interference of pairs of diffracted beams to the slices.
+
+    Parameters
+    ----------
+    waves : ndarray
+        (n_beams, n_pix) amplitude times P(k - d) of every beam.
+    squares : ndarray
+        (n_beams, n_pix) |k - d|^2 in radii of the aperture.
+    triples : ndarray of int64
+        (n, 3) slice, upper and lower beam.
+    strength : ndarray
+        (n,) factor.
+    spread : float
+        Square of the focal spread in rad^2.
+    out : ndarray
+        (K, n_pix) added to.
+    """
+    for t in range(triples.shape[0]):
+        k, upper, lower = triples[t]
+        for i in range(out.shape[1]):
+            both = waves[upper, i] * waves[lower, i].conjugate()
+            if both == 0:
+                continue
+            if spread > 0:
+                path = squares[upper, i] - squares[lower, i]
+                both *= math.exp(-0.5 * spread * path * path)
+            out[k, i] += strength[t] * both

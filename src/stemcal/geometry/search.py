@@ -23,7 +23,7 @@ KNOWN_SCALES = (0.6, 1.6)
 STRONGEST = 12
 """Slices that the search looks at."""
 FEWEST_PIXELS = 8.0
-MOST_PIXELS = 900
+MOST_PIXELS = 400
 """Of a slice in the search; of a larger disk every n-th is used."""
 DISTINCT = 0.12
 """Relative difference of two matrices below which they are one hypothesis."""
@@ -114,7 +114,7 @@ def hypotheses(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Overlap:
     def __init__(self, data: Whitened) -> None:
         inside = np.flatnonzero(np.hypot(data.row_px, data.col_px) < data.radius_px)
-        inside = inside[:: max(1, inside.size // MOST_PIXELS)]
+        inside = inside[:: -(-inside.size // MOST_PIXELS)]
         power = np.abs(data.values[:, inside]) ** 2
         strongest = np.argsort(-power.sum(axis=1), kind="stable")[:STRONGEST]
         self.power = np.ascontiguousarray(power[strongest])

@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
-from stemcal.geometry.coherent import CoherentModel
+from stemcal.geometry.coherent import SPREAD, CoherentModel
+from stemcal.geometry.coherent_kernels import add_pairs
+
+LARGEST_SOURCE = 3.0
+"""A source as large as that would leave exp(-3) of a slice whose disks are displaced by their radius."""
 
 
 def pairs(frequencies: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:
@@ -86,8 +91,12 @@ def interference(
     wave: NDArray[np.complex128],
     direct: float,
     triples: NDArray[np.int64],
+    source: float,
 ) -> NDArray[np.complex128]:
     """Return what pairs of diffracted beams add to every slice, (K, n_pix), in units of the noise.
+
+    A source of finite size weakens the slice at Q by exp(-t d^2), and with it the amplitude found there, while the
+    product of two weakened amplitudes belongs to a slice that is weakened by its own factor.
 
     Parameters
     ----------
@@ -97,11 +106,43 @@ def interference(
         |O_0|^2 s.
     triples : ndarray of int64
         Of `pairs`.
+    source : float
+        t times the square of the aperture's radius.
     """
-    frequencies = np.concatenate([model.data.frequencies, -model.data.frequencies])
-    out = np.zeros_like(model.data.values)
+    data = model.data
+    frequencies = np.concatenate([data.frequencies, -data.frequencies])
+    shifts = frequencies @ parameters[:4].reshape(2, 2).T / data.radius_px
+    weakening = source * (shifts**2).sum(axis=1)
+    k, upper, lower = triples.T
+    strength = np.exp(weakening[upper] + weakening[lower] - weakening[k])
+    centre = parameters[4:6]
+    out = np.zeros_like(data.values)
     for node in model.nodes_px:
         light = model.disks(parameters, frequencies, node) * wave[:, None]
-        for k, upper, lower in triples:
-            out[k] += light[upper] * light[lower].conj()
-    return out * (model.data.weight / (direct * len(model.nodes_px)))
+        row = (data.row_px + node[0] - centre[0]) / data.radius_px - shifts[:, :1]
+        col = (data.col_px + node[1] - centre[1]) / data.radius_px - shifts[:, 1:]
+        add_pairs(light, row**2 + col**2, triples, strength, float(parameters[SPREAD]), out)
+    return out * (data.weight / (direct * len(model.nodes_px)))
+
+
+def source_size(
+    model: CoherentModel,
+    parameters: NDArray[np.float64],
+    wave: NDArray[np.complex128],
+    direct: float,
+    triples: NDArray[np.int64],
+) -> float:
+    """Return the size of the source, as `interference` takes it, that leaves the smallest residual.
+
+    Parameters
+    ----------
+    model, parameters, wave, direct, triples
+        As for `interference`; the model's values with all interference in.
+    """
+
+    def left(source: float) -> float:
+        predicted = interference(model, parameters, wave, direct, triples, source)
+        return model.with_values(model.data.values - predicted).residual(parameters)
+
+    found = minimize_scalar(left, bounds=(0.0, LARGEST_SOURCE), method="bounded", options={"xatol": 0.02})
+    return float(found.x) if left(float(found.x)) < left(0.0) else 0.0

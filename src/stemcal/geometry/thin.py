@@ -6,7 +6,7 @@ is refined: higher aberrations, the interference of diffracted beams, the averag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from stemcal.geometry.order import FIRST_ORDER, best_order, resized
 from stemcal.geometry.ramp import quadratic_phases
 from stemcal.geometry.resampling import Resampled, group_covariance, jackknife, radius_slope
 from stemcal.geometry.search import DISTINCT, candidates, com_direction, distinct
-from stemcal.geometry.second_order import beams, interference, pairs, undiffracted
+from stemcal.geometry.second_order import beams, interference, pairs, source_size, undiffracted
 from stemcal.geometry.settings import GeometrySettings
 from stemcal.geometry.slices import Slices
 from stemcal.geometry.symmetry import SymmetryFit, symmetric_geometry
@@ -38,8 +38,11 @@ ROUNDS = 3
 """Of subtracting the interference of diffracted beams and fitting again."""
 LEAST_DIRECTIONS = 0.1
 """Smaller over larger singular value of the peaks' directions below which they lie along one line."""
-LEAST_OVERLAP = 0.02
-"""Part of the disk that a sideband has to cover for its slice to count."""
+LEAST_GAIN = 12.0
+"""Log-likelihood that the two amplitudes of a slice have to add for it to count; noise exceeds it once in 12000."""
+NOISE_SIGMAS = 5.0
+BEST_STEPS = 30
+OTHER_STEPS = 10
 SPREAD_SIGMAS = 3.0
 UNUSABLE_SIGMA = 0.05
 """Relative uncertainty of B beyond which the fit determines nothing."""
@@ -135,27 +138,32 @@ def fit_thin(slices: Slices, start_from: ThinStart, settings: GeometrySettings) 
     settings : GeometrySettings
         Peaks and margin required, highest order, symmetry.
     """
-    refusal = _too_little(slices, settings)
+    refusal = _too_little(slices.frequencies, settings)
     if refusal is not None:
         return refusal
     data = whiten(slices)
+    if data.energy - data.noise < NOISE_SIGMAS * np.sqrt(data.values.size):
+        return NoFit("no interference above the noise")
     direction = start_from.com_direction if start_from.com_direction is not None else com_direction(slices)
     proposed = candidates(data, start_from.unit_px, direction)
-    ranked = sorted((_quadratic_fit(data, b) for b in proposed), key=lambda solution: solution.residual)
-    if not ranked:
+    if not proposed:
         return NoFit("no geometry puts the interference where the slices have energy")
+    ranked = _ranked(data, proposed)
     margin = _margin(ranked, data)
     if margin < settings.min_margin:
         return NoFit(f"another geometry fits as well: log-likelihood worse by {margin:.1f} only")
+    carrying = _carrying(data, ranked[0])
+    refusal = _too_little(slices.frequencies[carrying], settings)
+    if refusal is not None:
+        return NoFit(f"of the peaks only those with interference in the disk count: {refusal.reason}")
     fitted = _refined(slices, data, ranked[0], settings)
     if not fitted.solution.converged:
         return NoFit("the coherent fit does not converge")
     return _result(slices, data, fitted, margin, start_from, settings)
 
 
-def _too_little(slices: Slices, settings: GeometrySettings) -> NoFit | None:
-    """Return why these peaks cannot determine a geometry, if so."""
-    f = slices.frequencies
+def _too_little(f: NDArray[np.float64], settings: GeometrySettings) -> NoFit | None:
+    """Return why peaks at these frequencies cannot determine a geometry, if so."""
     if len(f) < settings.min_peaks:
         return NoFit(f"{len(f)} peaks, {settings.min_peaks} are needed")
     singular = np.linalg.svd(f / np.hypot(f[:, 0], f[:, 1])[:, None], compute_uv=False)
@@ -164,17 +172,34 @@ def _too_little(slices: Slices, settings: GeometrySettings) -> NoFit | None:
     return None
 
 
-def _quadratic_fit(data: Whitened, b: NDArray[np.float64]) -> Solution:
-    """Return the coherent fit of B, defocus and astigmatism near a proposed B."""
+def _ranked(data: Whitened, proposed: list[NDArray[np.float64]]) -> list[Solution]:
+    """Return the coherent fits of B, defocus and astigmatism near every proposed B, the best first.
+
+    The likeliest at the start is fitted to the end, the others as far as it takes to see that they are worse.
+    """
     model = CoherentModel(data, 1)
+    begun = sorted((_defocused(model, b) for b in proposed), key=lambda solution: solution.residual)
+    fits = [_quadratic_fit(model, one, BEST_STEPS if one is begun[0] else OTHER_STEPS) for one in begun]
+    fits.sort(key=lambda solution: solution.residual)
+    if not fits[0].converged:
+        fits[0] = _quadratic_fit(model, fits[0], BEST_STEPS)
+    return fits
+
+
+def _defocused(model: CoherentModel, b: NDArray[np.float64]) -> Solution:
+    """Return the fit of defocus and astigmatism at a fixed B, from the ramps or from none."""
+    starts = (start(b, 1, quadratic_phases(model.data, b)), start(b, 1, np.zeros(3)))
     fixed = freedom(1, geometry=False, centre=False, spread=False)
+    return model.fit(min(starts, key=model.residual), fixed, max_steps=OTHER_STEPS)
+
+
+def _quadratic_fit(model: CoherentModel, begun: Solution, steps: int) -> Solution:
+    """Return the fit of B, defocus and astigmatism, tried again from the ramps at the B that it found."""
     free = freedom(1, geometry=True, centre=False, spread=False)
-    ramps = (start(b, 1, quadratic_phases(data, b)), start(b, 1, np.zeros(3)))
-    first = model.fit(min(ramps, key=model.residual), fixed, max_steps=15)
-    best = model.fit(first.parameters, free, max_steps=25)
-    again = start(best.b, 1, quadratic_phases(data, best.b))
+    best = model.fit(begun.parameters, free, max_steps=steps)
+    again = start(best.b, 1, quadratic_phases(model.data, best.b))
     if model.residual(again) < best.residual:
-        best = model.fit(again, free, max_steps=25)
+        best = model.fit(again, free, max_steps=steps)
     return best
 
 
@@ -187,16 +212,26 @@ def _margin(ranked: list[Solution], data: Whitened) -> float:
     return (min(others) - best.residual) / max(1.0, best.residual / data.noise)
 
 
+def _carrying(data: Whitened, solution: Solution) -> NDArray[np.bool_]:
+    """Return which slices hold interference where the solution puts it, (K,)."""
+    residual = CoherentModel(data, solution.order).project(solution.parameters)[0]
+    gain = (np.abs(data.values) ** 2).sum(axis=1) - (np.abs(residual) ** 2).sum(axis=1)
+    return np.asarray(gain > LEAST_GAIN)
+
+
 @dataclass(frozen=True)
 class _Fitted:
     solution: Solution
     interference: NDArray[np.complex128]
+    source: float
 
 
 def _refined(slices: Slices, data: Whitened, quadratic: Solution, settings: GeometrySettings) -> _Fitted:
     """Return the final fit, from that of defocus and astigmatism."""
     order = min(FIRST_ORDER, settings.max_aberration_order)
-    fitted = _Fitted(_fit(data, order, resized(quadratic.parameters, order), spread=True), np.zeros_like(data.values))
+    fitted = _Fitted(
+        _fit(data, order, resized(quadratic.parameters, order), spread=True), np.zeros_like(data.values), 0.0
+    )
     for _ in range(ROUNDS):
         fitted = _with_interference(slices, data, fitted, nodes=1)
     left = CoherentModel(data, order).with_values(data.values - fitted.interference).data
@@ -207,7 +242,7 @@ def _refined(slices: Slices, data: Whitened, quadratic: Solution, settings: Geom
         settings.max_aberration_order,
         2 * data.values.size,
     )
-    fitted = _Fitted(chosen, fitted.interference)
+    fitted = replace(fitted, solution=chosen)
     for _ in range(ROUNDS):
         fitted = _with_interference(slices, data, fitted, nodes=NODES_PER_AXIS)
     return fitted
@@ -235,10 +270,13 @@ def _with_interference(slices: Slices, data: Whitened, fitted: _Fitted, nodes: i
     used = fitted_pixels(slices)
     direct = undiffracted(now, solution.parameters, wave, slices.mean[used], slices.sum_window)
     triples = pairs(slices.frequencies, 0.5 / max(slices.scan_shape))
-    predicted = interference(now, solution.parameters, wave, direct, triples)
+    source = fitted.source
+    if nodes == 1:
+        source = source_size(model, solution.parameters, wave, direct, triples)
+    predicted = interference(now, solution.parameters, wave, direct, triples, source)
     left = model.with_values(data.values - predicted).data
     again = _fit(left, solution.order, solution.parameters, spread=bool(solution.free[SPREAD]), nodes=nodes)
-    return _Fitted(again, predicted)
+    return _Fitted(again, predicted, source)
 
 
 def _result(
