@@ -227,7 +227,8 @@ def _spectrum(plan: WeakPhasePlan) -> tuple[FloatArray, NDArray[np.complex128]]:
     for difference, pairs in _pairs(thin, place):
         fine = np.zeros(row.shape, np.complex128)
         for upper, lower in pairs:
-            term = thin.coefficients[upper] * thin.coefficients[lower].conj() * probes[upper] * probes[lower].conj()
+            waves = probes[upper] * probes[lower].conj() if upper != lower else np.abs(probes[upper])
+            term = thin.coefficients[upper] * thin.coefficients[lower].conj() * waves
             if plan.focal_spread_angstrom > 0:
                 path = squares[upper] - squares[lower]
                 term *= np.exp(-0.5 * (np.pi * plan.wavelength_angstrom * plan.focal_spread_angstrom * path) ** 2)
@@ -282,7 +283,10 @@ def _grid(plan: WeakPhasePlan) -> tuple[FloatArray, FloatArray]:
 def _probes(
     plan: WeakPhasePlan, thin: PhaseObject, row: FloatArray, col: FloatArray
 ) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """Return P(k - g) and |k - g|^2 in 1/angstrom^2 of each beam, (n_beams, rows, cols)."""
+    """Return P(k - g) and |k - g|^2 in 1/angstrom^2 of each beam, (n_beams, rows, cols).
+
+    On the edge |P| is the part of the place that the aperture leaves open, and so is |P|^2, of a sharp aperture.
+    """
     wavelength = plan.wavelength_angstrom
     probes = np.zeros((len(thin.indices), *row.shape), np.complex64)
     squares = np.zeros(probes.shape, np.float32)
