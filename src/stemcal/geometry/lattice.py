@@ -35,7 +35,8 @@ class ScanLattice:
     sigma : ndarray of float64
         (2, 2) standard uncertainty of ``vectors``.
     rms_bins : float
-        Root mean square distance of the indexed peaks from the lattice, in bins of the scan spectrum.
+        Root mean square distance of the indexed peaks, each measured alone, from the lattice, in bins of the scan
+        spectrum, weighted by how well each is known.
     n_indexed : int
         Number of peaks that belong to the lattice.
     frequencies : ndarray of float64
@@ -102,13 +103,13 @@ def fit_lattice(frequencies: Array, sigma: Array, power: Array, scan_shape: tupl
     n_indexed = int(belongs.sum())
     if n_indexed < min(_LEAST_INDEXED, n_peaks) or share < _LEAST_SHARE:
         return NoLattice(f"the best lattice indexes {n_indexed} of {n_peaks} peaks: several lattices, or none")
-    off = (bins - indices @ basis)[belongs]
+    off, certain = (bins - indices @ basis)[belongs], 1 / sigma_bins[belongs] ** 2
     spread = np.sqrt(np.einsum("ia,abj,ib->ij", change, covariance, change))
     return ScanLattice(
         vectors=basis / np.array(scan_shape),
         indices=np.where(belongs[:, None], indices, 0),
         sigma=spread / np.array(scan_shape),
-        rms_bins=float(np.sqrt((off**2).sum(axis=1).mean())),
+        rms_bins=float(np.sqrt(2 * (certain * off**2).sum() / certain.sum())),
         n_indexed=n_indexed,
         frequencies=np.where(belongs[:, None], indices @ basis / np.array(scan_shape), frequencies),
     )

@@ -159,7 +159,8 @@ def _with_weak_ones(spectrum: ScanSpectrum, found: Candidates, lattice: ScanLatt
     half = (points[:, 1] > 0) | ((points[:, 1] == 0) & (points[:, 0] > 0))
     bins = points * scan_shape
     points = points[half & (np.abs(points) < 0.5).all(axis=1) & (np.hypot(*bins.T) >= _NEAREST_BINS)]
-    known = found.frequencies * scan_shape
+    # a peak on the border of the half plane is there as its opposite
+    known = np.concatenate([found.frequencies, -found.frequencies]) * scan_shape
     new = [p for p in points if np.hypot(*(known - p * scan_shape).T).min() > 2]
     if not new:
         return found
@@ -193,12 +194,12 @@ def _together(cutter: _Cutter, found: Candidates, lattice: ScanLattice, fewest: 
     tile_frequencies = np.array([indices @ one for one in left_out])
     joint = indices @ vectors
     off = (peaks.frequencies - joint) / cutter.bin_width
-    inside = np.isfinite(peaks.sigma).all(axis=1) & (np.hypot(*off.T) < 1)
+    certain = 1 / (peaks.sigma / cutter.bin_width) ** 2
     final = ScanLattice(
         vectors=vectors,
         indices=indices,
         sigma=np.sqrt((n_tiles - 1) / n_tiles * (spread**2).sum(axis=0)),
-        rms_bins=float(np.sqrt((off[inside] ** 2).sum(axis=1).mean())) if inside.any() else float("nan"),
+        rms_bins=float(np.sqrt(2 * (certain * off**2).sum() / certain.sum())),
         n_indexed=len(indices),
         frequencies=joint,
     )
