@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stemcal.geometry.aperture import Aperture
 from stemcal.geometry.bright_field import BrightField
+from stemcal.geometry.leakage import frequency_pairs, without_leakage
 from stemcal.geometry.pixel_grid import PixelGrid
 from stemcal.geometry.preparation import Preparation
 from stemcal.geometry.scan_window import Tiling, edges, scan_window
@@ -35,7 +36,7 @@ class Slices:
     ----------
     values : ndarray of complex64
         (n_tiles, K, n_pix) sum over the tile of window * weight * counts * exp(-2 pi i f.n), less the leakage of the
-        mean pattern; residual descan is shifted away.
+        mean pattern and of the other peaks; residual descan is shifted away.
     variance : ndarray of float64
         (n_tiles, n_pix) variance of ``values`` by shot noise, of real and imaginary part together.
     mean : ndarray of float64
@@ -150,6 +151,7 @@ def cut_slices(
     for one, tile in enumerate(member):
         summed[tile] += values[one]
         spread[tile] += variance[one]
+    summed = without_leakage(summed, _response(weighted, frequencies, coarse))
     row, col = aperture.round_offsets(field.det_row, field.det_col)
     if tile_frequencies is None:
         tile_frequencies = np.broadcast_to(frequencies, (coarse.n_tiles, *frequencies.shape)).copy()
@@ -218,6 +220,14 @@ def _transform(
     flat = _flat(field, weighted)
     values -= still.astype(np.complex64) * flat.astype(np.float32)
     return values, variance, flat
+
+
+def _response(weighted: Weighted, frequencies: Array, tiling: Tiling) -> NDArray[np.complex64]:
+    """Return (n_tiles, K, 2 K) what each peak, and its opposite, makes of the window of a tile at each peak."""
+    pairs = frequency_pairs(frequencies)
+    phase_row, phase_col = (_phases(n, pairs[:, axis]) for axis, n in enumerate(weighted.window.shape))
+    found = _block(weighted.window[None].astype(np.float32), phase_row, phase_col, tiling)
+    return found.reshape(tiling.n_tiles, len(frequencies), -1)
 
 
 def _flat(field: BrightField, weighted: Weighted) -> Array:
