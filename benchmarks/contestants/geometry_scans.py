@@ -1,0 +1,56 @@
+"""All scans of one random geometry, put to our step one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from contestants.bad_scans import BadScan, bad_scans
+from contestants.geometry_answers import Said, ask
+from contestants.multislice_scans import multislice_scans
+from contestants.thin_scans import known, random_plan
+from stemcal.geometry.settings import GeometrySettings
+from stemcal.phantoms.weak_phase import counted, expected_frames
+
+_WAYS = {"free": GeometrySettings(symmetry="off"), "symmetry": GeometrySettings()}
+
+
+@dataclass(frozen=True)
+class SaidOf:
+    """What was said of a scan; ``name`` and ``seed`` are all that is needed to make it again."""
+
+    name: str
+    seed: int
+    said: Said
+
+
+def accuracy_of(seed: int, place: str, doses: tuple[float, ...], side: int) -> list[SaidOf]:
+    """Return what is said of a geometry without and with blur, at each dose, without and with the symmetry."""
+    found = []
+    with TemporaryDirectory(dir=place) as folder:
+        for blurred in (False, True):
+            plan = random_plan(seed, blurred=blurred, side=side)
+            truth, frames = known(plan, seed), expected_frames(plan)
+            for dose in doses:
+                counts = counted(frames, dose, seed)
+                for way, settings in _WAYS.items():
+                    name = f"{dose:.0e}, {'blurred' if blurred else 'sharp'}, {way}"
+                    found.append(SaidOf(name, seed, ask(counts, truth, Path(folder), settings)))
+    return found
+
+
+def degraded_of(seed: int, place: str, side: int, abtem: Path | None) -> list[SaidOf]:
+    """Return what is said of every scan with a fault, of every one that holds nothing, and of the multislice sets."""
+    with TemporaryDirectory(dir=place) as folder:
+        return [
+            SaidOf(one.name, seed, ask(one.counts, one.given, Path(folder), GeometrySettings()))
+            for one in _scans(seed, side, abtem)
+        ]
+
+
+def _scans(seed: int, side: int, abtem: Path | None) -> Iterator[BadScan]:
+    yield from bad_scans(seed, side)
+    if abtem is not None:
+        yield from multislice_scans(abtem, seed, side)
