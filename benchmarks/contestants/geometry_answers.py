@@ -10,12 +10,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from stemcal.geometry.run import Conditions, GeometryPaths, run_geometry
 
 from contestants.thin_scans import Known
+from stemcal.frames.source import open_source
+from stemcal.geometry.aperture import NoAperture
+from stemcal.geometry.checks import judge
+from stemcal.geometry.measure import measure, refused
+from stemcal.geometry.optics import Optics
+from stemcal.geometry.preparation import prepare
+from stemcal.geometry.reading import Reading, read_scan
+from stemcal.geometry.result import geometry_result
 from stemcal.geometry.settings import GeometrySettings
 from stemcal.optics.scan_affine import ScanAxes, scan_axes
-from stemcal.records.geometry import GeometryRecord, ScanToCamera
+from stemcal.records.base import Quality, judged
+from stemcal.records.geometry import GeometryResult, ScanToCamera
 
 ABERRATIONS = ("C10", "C12a", "C12b", "C21a", "C21b", "C30")
 DOUBTS = ("inconsistent", "no_one_lattice", "not_a_scan", "uncertain")
@@ -75,26 +83,54 @@ class Said:
         return (error > _WRONG[name] and not covered) or error > _GROSS[name]
 
 
-def ask(counts: NDArray[np.uint16], given: Known, folder: Path, settings: GeometrySettings) -> Said:
-    """Run the whole step on counts (scan_row, scan_col, det_row, det_col) and compare; ``folder`` is for its files."""
+def ask(
+    counts: NDArray[np.uint16], given: Known, folder: Path, ways: Mapping[str, GeometrySettings]
+) -> dict[str, Said]:
+    """Return what our step says of counts (scan_row, scan_col, det_row, det_col) with each of the settings.
+
+    Everything but the files is made: the frames are read from one in ``folder`` once, the images are left out.
+    """
     data = folder / "scan_data.npy"
     np.save(data, counts)
-    conditions = Conditions(given.voltage_kv, given.semi_angle_mrad, given.nominal_step_angstrom, None)
+    optics = Optics(given.voltage_kv, given.semi_angle_mrad, given.nominal_step_angstrom)
+    found = {}
     start = time.process_time()
-    record = run_geometry(
-        data, GeometryPaths.of(folder / "scan_geometry.json"), settings=settings, conditions=conditions
-    )
-    cpu = time.process_time() - start
+    with open_source(data) as frames:
+        reading = read_scan(frames)
+        status = frames.frame_status
     data.unlink()
-    return judge(record, given, cpu)
+    assert reading is not None
+    reading_s = time.process_time() - start
+    for name, settings in ways.items():
+        start = time.process_time()
+        quality, result = _measured(reading, status, optics, settings)
+        cpu = reading_s + time.process_time() - start
+        found[name] = compare(quality, None if quality.verdict == "fail" else result, given, cpu)
+    return found
 
 
-def judge(record: GeometryRecord, given: Known, cpu_s: float = 0.0) -> Said:
-    """Compare a record with the truth."""
-    flags = tuple(flag.name for flag in record.quality.flags)
-    result = record.result
+def _measured(
+    reading: Reading | NoAperture, status: NDArray[np.uint8], optics: Optics, settings: GeometrySettings
+) -> tuple[Quality, GeometryResult | None]:
+    if isinstance(reading, NoAperture):
+        return judged([refused("no_aperture", reading.reason)]), None
+    preparation = prepare(
+        reading.sums,
+        status,
+        reading.aperture,
+        max_bad_lines=settings.max_bad_lines,
+        window_moved=bool(reading.bright_field.shift_px.any()),
+    )
+    attempt = measure(reading, preparation, optics, settings)
+    result = geometry_result(attempt, optics, gain_corrected=False)
+    return judge(attempt, optics, settings, result), result
+
+
+def compare(quality: Quality, result: GeometryResult | None, given: Known, cpu_s: float = 0.0) -> Said:
+    """Return a result with its verdict and flags against the truth."""
+    flags = tuple(flag.name for flag in quality.flags)
     if result is None or given.scan_matrix_angstrom is None:
-        return Said(record.quality.verdict, flags, result is not None, cpu_s)
+        return Said(quality.verdict, flags, result is not None, cpu_s)
     found = result.scan_to_camera
     truth = _true_axes(given)
     errors, sign = _axis_errors(found, truth)
@@ -106,7 +142,7 @@ def judge(record: GeometryRecord, given: Known, cpu_s: float = 0.0) -> Said:
                 errors[name] = sign * said.value - given.aberrations_angstrom.get(name, 0.0)
                 sigmas[name] = said.sigma or 0.0
     return Said(
-        record.quality.verdict,
+        quality.verdict,
         flags,
         answered=True,
         cpu_s=cpu_s,

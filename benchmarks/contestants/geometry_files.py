@@ -96,7 +96,6 @@ def make_large(container: str, counts: str, scan_px: int, frame_px: int) -> Call
 def calibrate(container: str, record: str, threads: int = 1, ranks: int = 1) -> Callable[[], dict[str, Any]]:
     """Return ours on the container: the command as a whole when on ranks, else the step; answers are read back."""
     from stemcal.geometry.run import GeometryPaths, run_geometry
-
     from stemcal.geometry.settings import GeometrySettings
 
     def alone() -> dict[str, Any]:

@@ -14,7 +14,8 @@ from contestants.thin_scans import known, random_plan
 from stemcal.geometry.settings import GeometrySettings
 from stemcal.phantoms.weak_phase import counted, expected_frames
 
-_WAYS = {"free": GeometrySettings(symmetry="off"), "symmetry": GeometrySettings()}
+_USUAL = {"symmetry": GeometrySettings()}
+_WAYS = {"free": GeometrySettings(symmetry="off"), **_USUAL}
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ def accuracy_of(seed: int, place: str, doses: tuple[float, ...], side: int) -> l
             truth, frames = known(plan, seed), expected_frames(plan)
             for dose in doses:
                 counts = counted(frames, dose, seed)
-                for way, settings in _WAYS.items():
-                    name = f"{dose:.0e}, {'blurred' if blurred else 'sharp'}, {way}"
-                    found.append(SaidOf(name, seed, ask(counts, truth, Path(folder), settings)))
+                kind = f"{dose:.0e}, {'blurred' if blurred else 'sharp'}"
+                answers = ask(counts, truth, Path(folder), _WAYS)
+                found += [SaidOf(f"{kind}, {way}", seed, said) for way, said in answers.items()]
     return found
 
 
@@ -45,7 +46,7 @@ def degraded_of(seed: int, place: str, side: int, abtem: Path | None) -> list[Sa
     """Return what is said of every scan with a fault, of every one that holds nothing, and of the multislice sets."""
     with TemporaryDirectory(dir=place) as folder:
         return [
-            SaidOf(one.name, seed, ask(one.counts, one.given, Path(folder), GeometrySettings()))
+            SaidOf(one.name, seed, ask(one.counts, one.given, Path(folder), _USUAL)["symmetry"])
             for one in _scans(seed, side, abtem)
         ]
 
