@@ -16,14 +16,17 @@ Geometries are drawn from seeds: 1000 to 1023 are held out and reported, ``--tun
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from contestants.geometry_answers import Said
 from contestants.geometry_scans import SaidOf, accuracy_of, degraded_of
 from contestants.thin_scans import HELD_OUT_SEEDS, TUNING_SEEDS
 from geometry_peers import peers, speed
@@ -61,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tuning", action="store_true", help="seeds that may be looked at while something is changed")
     parser.add_argument("--geometries", type=int, default=24, help="geometries of `accuracy` (%(default)s)")
     parser.add_argument("--doses", type=float, nargs="*", default=(1e4, 1e3), help="of `accuracy` (1e4 1e3)")
+    parser.add_argument("--kind", nargs="*", choices=("sharp", "blurred"), default=("sharp", "blurred"), help="(both)")
     parser.add_argument("--degraded", type=int, default=9, help="geometries of `degraded` (%(default)s)")
     parser.add_argument("--side", type=int, default=128, help="positions along each axis of the scan (%(default)s)")
     parser.add_argument("--abtem", type=Path, help="folder of the multislice sets (left out)")
@@ -68,6 +72,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ptychography40", default="", metavar="FOLDER", help="where that package is (left out)")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs in `speed` (%(default)s)")
     parser.add_argument("--large", type=int, nargs=2, default=(256, 128), help="scan and frame of `speed` (256 128)")
+    parser.add_argument("--answers", type=Path, help="file to which every answer is added as it comes, JSON lines")
+    parser.add_argument("--read", type=Path, help="print the tables of such a file instead of running anything")
     parser.add_argument("--place", type=Path, help="folder for the scans (the system's for such)")
     parser.add_argument("--jobs", type=int, default=2, help="processes of `accuracy` and `degraded` (%(default)s)")
     return parser.parse_args()
@@ -80,23 +86,40 @@ def _seeds(options: argparse.Namespace, n: int) -> Sequence[int]:
 
 
 def _collect(
-    work: Callable[[int, str], list[SaidOf]], seeds: Sequence[int], options: argparse.Namespace
+    work: Callable[[int, str], Iterator[SaidOf]], seeds: Sequence[int], options: argparse.Namespace
 ) -> list[SaidOf]:
-    """Return what is said of the scans of all seeds; prints every failure as soon as it is known."""
-    found: list[SaidOf] = []
+    """Return what is said of the scans of all seeds, and write it down as it comes."""
     place = tempfile.TemporaryDirectory(prefix="stemcal-bench-", dir=options.place)
     with place as folder, ProcessPoolExecutor(options.jobs) as pool:
-        for part in pool.map(partial(work, place=folder), seeds):
-            for one in part:
-                if one.said.is_silent_failure:
-                    print(f"SILENT FAILURE: {one}", flush=True)
-            found += part
+        parts = list(pool.map(partial(_all_of, work, folder, options.answers), seeds))
+    return [one for part in parts for one in part]
+
+
+def _all_of(work: Callable[[int, str], Iterator[SaidOf]], place: str, answers: Path | None, seed: int) -> list[SaidOf]:
+    found = []
+    for one in work(seed, place):
+        found.append(one)
+        if one.said.is_silent_failure:
+            print(f"SILENT FAILURE: {one}", flush=True)
+        if answers is not None:
+            with answers.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(one)) + "\n")
     return found
 
 
+def _read(path: Path, seeds: Sequence[int]) -> list[SaidOf]:
+    """Return the answers of an earlier run, those of these seeds."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [SaidOf(one["name"], one["seed"], Said(**one["said"])) for one in lines]
+    return sorted((one for one in found if one.seed in seeds), key=lambda one: one.seed)
+
+
 def _accuracy(options: argparse.Namespace) -> bool:
-    work = partial(accuracy_of, doses=tuple(options.doses), side=options.side)
-    found = _collect(work, _seeds(options, options.geometries), options)
+    work = partial(
+        accuracy_of, doses=tuple(options.doses), side=options.side, blurs=[kind == "blurred" for kind in options.kind]
+    )
+    seeds = _seeds(options, options.geometries)
+    found = _read(options.read, seeds) if options.read else _collect(work, seeds, options)
     rows = []
     for name in dict.fromkeys(one.name for one in found):
         rows += _accuracy_rows(name, [one for one in found if one.name == name])
@@ -158,7 +181,8 @@ def _coverage(found: Iterable[SaidOf]) -> str:
 
 def _degraded(options: argparse.Namespace) -> bool:
     work = partial(degraded_of, side=options.side, abtem=options.abtem)
-    found = _collect(work, _seeds(options, options.degraded), options)
+    seeds = _seeds(options, options.degraded)
+    found = _read(options.read, seeds) if options.read else _collect(work, seeds, options)
     rows = []
     for name in dict.fromkeys(one.name for one in found):
         these = [one.said for one in found if one.name == name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,28 +27,25 @@ class SaidOf:
     said: Said
 
 
-def accuracy_of(seed: int, place: str, doses: tuple[float, ...], side: int) -> list[SaidOf]:
-    """Return what is said of a geometry without and with blur, at each dose, without and with the symmetry."""
-    found = []
+def accuracy_of(
+    seed: int, place: str, doses: Sequence[float], side: int, blurs: Sequence[bool] = (False, True)
+) -> Iterator[SaidOf]:
+    """Yield what is said of a geometry without and with blur, at each dose, without and with the symmetry."""
     with TemporaryDirectory(dir=place) as folder:
-        for blurred in (False, True):
+        for blurred in blurs:
             plan = random_plan(seed, blurred=blurred, side=side)
             truth, frames = known(plan, seed), expected_frames(plan)
             for dose in doses:
-                counts = counted(frames, dose, seed)
                 kind = f"{dose:.0e}, {'blurred' if blurred else 'sharp'}"
-                answers = ask(counts, truth, Path(folder), _WAYS)
-                found += [SaidOf(f"{kind}, {way}", seed, said) for way, said in answers.items()]
-    return found
+                answers = ask(counted(frames, dose, seed), truth, Path(folder), _WAYS)
+                yield from (SaidOf(f"{kind}, {way}", seed, said) for way, said in answers.items())
 
 
-def degraded_of(seed: int, place: str, side: int, abtem: Path | None) -> list[SaidOf]:
-    """Return what is said of every scan with a fault, of every one that holds nothing, and of the multislice sets."""
+def degraded_of(seed: int, place: str, side: int, abtem: Path | None) -> Iterator[SaidOf]:
+    """Yield what is said of every scan with a fault, of every one that holds nothing, and of the multislice sets."""
     with TemporaryDirectory(dir=place) as folder:
-        return [
-            SaidOf(one.name, seed, ask(one.counts, one.given, Path(folder), _USUAL)["symmetry"])
-            for one in _scans(seed, side, abtem)
-        ]
+        for one in _scans(seed, side, abtem):
+            yield SaidOf(one.name, seed, ask(one.counts, one.given, Path(folder), _USUAL)["symmetry"])
 
 
 def _scans(seed: int, side: int, abtem: Path | None) -> Iterator[BadScan]:
