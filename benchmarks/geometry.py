@@ -89,9 +89,13 @@ def _collect(
     work: Callable[[int, str], Iterator[SaidOf]], seeds: Sequence[int], options: argparse.Namespace
 ) -> list[SaidOf]:
     """Return what is said of the scans of all seeds, and write it down as it comes."""
-    place = tempfile.TemporaryDirectory(prefix="stemcal-bench-", dir=options.place)
-    with place as folder, ProcessPoolExecutor(options.jobs) as pool:
-        parts = list(pool.map(partial(_all_of, work, folder, options.answers), seeds))
+    with tempfile.TemporaryDirectory(prefix="stemcal-bench-", dir=options.place) as folder:
+        ask_all = partial(_all_of, work, folder, options.answers)
+        if options.jobs == 1:
+            parts = list(map(ask_all, seeds))
+        else:
+            with ProcessPoolExecutor(options.jobs) as pool:
+                parts = list(pool.map(ask_all, seeds))
     return [one for part in parts for one in part]
 
 
