@@ -70,6 +70,19 @@ class Whitened:
         """Sum of the squares."""
         return float((np.abs(self.values) ** 2).sum())
 
+    def every(self, stride: int) -> Whitened:
+        """Return every ``stride``-th pixel."""
+        if stride == 1:
+            return self
+        return replace(
+            self,
+            values=np.ascontiguousarray(self.values[:, ::stride]),
+            weight=np.ascontiguousarray(self.weight[::stride]),
+            row_px=np.ascontiguousarray(self.row_px[::stride]),
+            col_px=np.ascontiguousarray(self.col_px[::stride]),
+            noise=self.noise / stride,
+        )
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -87,6 +100,8 @@ class Solution:
         (K, 2) of the two sidebands.
     residual : float
         Sum of the squares of what is left.
+    mean_square : float
+        Its mean, 1 for shot noise.
     normal : ndarray of float64
         Normal matrix of the free parameters.
     converged : bool
@@ -98,6 +113,7 @@ class Solution:
     free: NDArray[np.bool_]
     amplitudes: NDArray[np.complex128]
     residual: float
+    mean_square: float
     normal: NDArray[np.float64]
     converged: bool
 
@@ -332,7 +348,8 @@ class CoherentModel:
                 break
             else:
                 damping *= 6
-        return Solution(now, self.order, free, amplitudes, residual, matrix, converged)
+        mean_square = residual / self.data.noise
+        return Solution(now, self.order, free, amplitudes, residual, mean_square, matrix, converged)
 
     def with_values(self, values: NDArray[np.complex128]) -> CoherentModel:
         """Return the same model of other values of the slices."""

@@ -21,7 +21,12 @@ SMALLEST_PART = 1e-4
 """Of the signal; a tile with less has no say."""
 
 FEWEST_TILES = 8
-RADIUS_STEP = 1e-3
+APERTURE_STEP = 0.03
+EDGE_MISFIT = 0.02
+"""By how much of the edge's blur the radius is wrong in simulations of pixels and of a point spread."""
+
+BLUR_MISFIT = 0.1
+"""By which part the blur of the edge is wrong in them."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,27 @@ def jackknife(
     return Resampled(np.array(tiles), np.array(parts), np.array(shifts))
 
 
-def radius_slope(data: Whitened, interference: NDArray[np.complex128], solution: Solution) -> NDArray[np.float64]:
-    """Return by how much the parameters change per px of the aperture's radius, (n_parameters,)."""
+def aperture_covariance(
+    data: Whitened, interference: NDArray[np.complex128], solution: Solution, sigma_radius_px: float
+) -> NDArray[np.float64]:
+    """Return what the aperture, which is the same for all tiles, adds to the covariance, (n_parameters, n_parameters).
+
+    Parameters
+    ----------
+    data, interference, solution
+        As for `jackknife`.
+    sigma_radius_px : float
+        Standard uncertainty of the radius by its own fit. To it comes that of the shape of the edge, of which a pixel
+        and a detector make no Gaussian: see `EDGE_MISFIT` and `BLUR_MISFIT`.
+    """
     clean = replace(data, values=data.values - interference)
-    model = CoherentModel(clean, solution.order)
-    centre = model.fit(solution.parameters, solution.free, max_steps=20)
-    step = RADIUS_STEP * data.radius_px
-    return _step(replace(clean, radius_px=data.radius_px + step), centre) / step
+    centre = CoherentModel(clean, solution.order).fit(solution.parameters, solution.free, max_steps=20)
+    step = APERTURE_STEP * data.blur_px
+    by_radius = _step(replace(clean, radius_px=data.radius_px + step), centre) / step
+    by_blur = _step(replace(clean, blur_px=data.blur_px + step), centre) / step
+    by_radius *= np.hypot(sigma_radius_px, EDGE_MISFIT * data.blur_px)
+    by_blur *= BLUR_MISFIT * data.blur_px
+    return np.asarray(np.outer(by_radius, by_radius) + np.outer(by_blur, by_blur))
 
 
 def _step(data: Whitened, solution: Solution) -> NDArray[np.float64]:

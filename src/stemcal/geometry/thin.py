@@ -25,7 +25,7 @@ from stemcal.geometry.coherent import (
 from stemcal.geometry.lattice import ScanLattice
 from stemcal.geometry.order import FIRST_ORDER, best_order, resized
 from stemcal.geometry.ramp import quadratic_phases
-from stemcal.geometry.resampling import Resampled, group_covariance, jackknife, radius_slope
+from stemcal.geometry.resampling import Resampled, aperture_covariance, group_covariance, jackknife
 from stemcal.geometry.search import DISTINCT, candidates, com_direction, distinct
 from stemcal.geometry.second_order import beams, interference, pairs, source_size, undiffracted
 from stemcal.geometry.settings import GeometrySettings
@@ -34,8 +34,13 @@ from stemcal.geometry.symmetry import SymmetryFit, symmetric_geometry
 from stemcal.optics.aberrations import terms
 
 NODES_PER_AXIS = 3
-ROUNDS = 3
-"""Of subtracting the interference of diffracted beams and fitting again."""
+NODES_OF_LARGE = 2
+LARGE_RADIUS_PX = 20.0
+"""From this radius on the edges are a small part of a disk, and fewer points of a pixel do."""
+ROUNDS, FINE_ROUNDS = 3, 2
+"""Of subtracting the interference of diffracted beams and fitting again, with one and with more points of a pixel."""
+MOST_PIXELS = 900
+"""With which the proposed geometries are compared; of a larger disk every n-th."""
 LEAST_DIRECTIONS = 0.1
 """Smaller over larger singular value of the peaks' directions below which they lie along one line."""
 LEAST_GAIN = 12.0
@@ -149,7 +154,7 @@ def fit_thin(slices: Slices, start_from: ThinStart, settings: GeometrySettings) 
     if not proposed:
         return NoFit("no geometry puts the interference where the slices have energy")
     ranked = _ranked(data, proposed)
-    margin = _margin(ranked, data)
+    margin = _margin(ranked)
     if margin < settings.min_margin:
         return NoFit(f"another geometry fits as well: log-likelihood worse by {margin:.1f} only")
     carrying = _carrying(data, ranked[0])
@@ -177,39 +182,41 @@ def _ranked(data: Whitened, proposed: list[NDArray[np.float64]]) -> list[Solutio
 
     The likeliest at the start is fitted to the end, the others as far as it takes to see that they are worse.
     """
-    model = CoherentModel(data, 1)
-    begun = sorted((_defocused(model, b) for b in proposed), key=lambda solution: solution.residual)
-    fits = [_quadratic_fit(model, one, BEST_STEPS if one is begun[0] else OTHER_STEPS) for one in begun]
+    model = CoherentModel(data.every(-(-data.weight.size // MOST_PIXELS)), 1)
+    phases = [quadratic_phases(data, b) for b in proposed]
+    begun = [_defocused(model, b, ramps) for b, ramps in zip(proposed, phases, strict=True)]
+    begun.sort(key=lambda solution: solution.residual)
+    fits = [_quadratic_fit(model, data, one, BEST_STEPS if one is begun[0] else OTHER_STEPS) for one in begun]
     fits.sort(key=lambda solution: solution.residual)
     if not fits[0].converged:
-        fits[0] = _quadratic_fit(model, fits[0], BEST_STEPS)
+        fits[0] = _quadratic_fit(model, data, fits[0], BEST_STEPS)
     return fits
 
 
-def _defocused(model: CoherentModel, b: NDArray[np.float64]) -> Solution:
-    """Return the fit of defocus and astigmatism at a fixed B, from the ramps or from none."""
-    starts = (start(b, 1, quadratic_phases(model.data, b)), start(b, 1, np.zeros(3)))
+def _defocused(model: CoherentModel, b: NDArray[np.float64], ramps: NDArray[np.float64]) -> Solution:
+    """Return the fit of defocus and astigmatism at a fixed B, from those of the ramps or from none."""
+    starts = (start(b, 1, ramps), start(b, 1, np.zeros(3)))
     fixed = freedom(1, geometry=False, centre=False, spread=False)
     return model.fit(min(starts, key=model.residual), fixed, max_steps=OTHER_STEPS)
 
 
-def _quadratic_fit(model: CoherentModel, begun: Solution, steps: int) -> Solution:
+def _quadratic_fit(model: CoherentModel, data: Whitened, begun: Solution, steps: int) -> Solution:
     """Return the fit of B, defocus and astigmatism, tried again from the ramps at the B that it found."""
     free = freedom(1, geometry=True, centre=False, spread=False)
     best = model.fit(begun.parameters, free, max_steps=steps)
-    again = start(best.b, 1, quadratic_phases(model.data, best.b))
+    again = start(best.b, 1, quadratic_phases(data, best.b))
     if model.residual(again) < best.residual:
         best = model.fit(again, free, max_steps=steps)
     return best
 
 
-def _margin(ranked: list[Solution], data: Whitened) -> float:
+def _margin(ranked: list[Solution]) -> float:
     """Return the log-likelihood between the best and the next distinct solution, the best's misfit taken as noise."""
     best = ranked[0]
     others = [s.residual for s in ranked[1:] if distinct(s.b, [best.b], DISTINCT)]
     if not others:
         return float("inf")
-    return (min(others) - best.residual) / max(1.0, best.residual / data.noise)
+    return (min(others) - best.residual) / max(1.0, best.mean_square)
 
 
 def _carrying(data: Whitened, solution: Solution) -> NDArray[np.bool_]:
@@ -243,8 +250,9 @@ def _refined(slices: Slices, data: Whitened, quadratic: Solution, settings: Geom
         2 * data.values.size,
     )
     fitted = replace(fitted, solution=chosen)
-    for _ in range(ROUNDS):
-        fitted = _with_interference(slices, data, fitted, nodes=NODES_PER_AXIS)
+    nodes = NODES_PER_AXIS if data.radius_px < LARGE_RADIUS_PX else NODES_OF_LARGE
+    for _ in range(FINE_ROUNDS):
+        fitted = _with_interference(slices, data, fitted, nodes=nodes)
     return fitted
 
 
@@ -287,8 +295,8 @@ def _result(
     resampled = jackknife(slices, data, fitted.interference, solution)
     if resampled is None:
         return NoFit("the signal comes from too small a part of the scan for uncertainties")
-    slope = start_from.sigma_radius_px * radius_slope(data, fitted.interference, solution)
-    covariance = group_covariance(resampled.shifts, resampled.parts) + np.outer(slope, slope)
+    systematic = aperture_covariance(data, fitted.interference, solution, start_from.sigma_radius_px)
+    covariance = group_covariance(resampled.shifts, resampled.parts) + systematic
     relative = float(np.sqrt(np.trace(covariance[:4, :4]) / 2) / np.sqrt(abs(np.linalg.det(solution.b))))
     if not relative < UNUSABLE_SIGMA:
         return NoFit(f"the geometry is uncertain by {100 * relative:.0f} %")
