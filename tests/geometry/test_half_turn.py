@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from sideband_truth import SIDE, Scan, hann, scan
 
-from stemcal.geometry.half_turn import HalfTurn, half_turn, reference_rule
+from stemcal.geometry.half_turn import HalfTurn, half_turn
 from stemcal.geometry.probe import Probe
 
 GEOMETRIES = [("hexagonal", False, 17.3), ("hexagonal", True, -130.0), ("square", False, 100.0), ("square", True, 17.3)]
@@ -90,11 +88,3 @@ def test_what_cannot_be_told_is_refused_with_its_reason() -> None:
     strange = decide(one, 1, adf=other)
     assert not strange.resolved
     assert "different" in strange.reason
-
-
-def test_rule_of_reference_000() -> None:
-    table = {
-        (flip, positive): reference_rule(flip, positive)
-        for flip, positive in itertools.product((False, True), repeat=2)
-    }
-    assert table == {(False, True): False, (False, False): True, (True, True): True, (True, False): False}

@@ -28,6 +28,8 @@ Sign = Literal[1, -1]
 _NODES = 97
 _PATCH_POSITIONS = 96
 _CLEAR_SKEWNESS = 0.1
+_CERTAIN_CORRELATION = 0.8
+"""Above it the skewness, which a handful of peaks can have of either sign, is not asked."""
 _LEAST_TRANSFER = 0.06
 """Root mean square of the transfer function: above it every simulated scan had the right sign, at 0.035 some the wrong
 one at four standard deviations."""
@@ -129,7 +131,7 @@ def _refusal(z: float, correlation: float, transfer: float, contradicted: bool, 
         return f"the annular image is too noisy: {abs(z):.1f} standard deviations, {min_z} are required"
     if abs(correlation) < min_correlation:
         return f"annular image and phase are too different: correlation {abs(correlation):.2f}, not {min_correlation}"
-    if contradicted:
+    if contradicted and abs(correlation) < _CERTAIN_CORRELATION:
         return "correlation and skewness of annular image and phase contradict each other"
     return ""
 
@@ -160,26 +162,3 @@ def _skewness(waves: NDArray[np.complex128], frequencies: NDArray[np.float64], s
     image -= image.mean()
     spread = float(image.std())
     return float((image**3).mean() / spread**3) if spread > 0 else 0.0
-
-
-def reference_rule(flip: bool, columns_positive: bool) -> bool:
-    """Tell whether reference 000's rule turns the geometry by 180 deg.
-
-    =========  ================  ================
-    geometry   positive columns  negative columns
-    =========  ================  ================
-    no flip    leave             turn
-    flip       turn              leave
-    =========  ================  ================
-
-    Its reconstruction knows no flip, so that a flip inverts its phase. In ours B carries the flip, and columns are
-    positive in the right geometry, flip or not.
-
-    Parameters
-    ----------
-    flip : bool
-        Whether the geometry has a flip.
-    columns_positive : bool
-        Whether atom columns have a positive phase in the reconstruction of reference 000.
-    """
-    return flip == columns_positive
