@@ -86,7 +86,6 @@ def fit_kikuchi(points: Points, fold: int) -> KikuchiFit | NoKikuchi:
     """
     radius = np.hypot(points.row, points.col)
     fits: list[KikuchiFit] = []
-    start: FloatArray | None = None
     for inner in INNER_RADII:
         inside = (radius > inner) & (radius < OUTER_RADIUS)
         part = Points(points.row[inside], points.col[inside], points.values[inside], points.weights[inside])
@@ -94,8 +93,8 @@ def fit_kikuchi(points: Points, fold: int) -> KikuchiFit | NoKikuchi:
         if problem is not None:
             return NoKikuchi(problem)
         region = _Region(replace(part, weights=1 / np.hypot(1 / part.weights, _MODEL_ERROR)), fold)
-        start = region.search() if start is None else start
-        fits.append(region.refined(start))
+        # each region searches for itself: disks that reach too far mislead the first one, and then they differ
+        fits.append(region.refined(region.search()))
     return _joined(fits, fold)
 
 
