@@ -81,6 +81,15 @@ def _check_sigmas(case: Case) -> Iterator[Finding]:
             yield Finding(Flag(name="uncertain", value=sigma, limit=most, message=message), "warn")
 
 
+def _check_mode(case: Case) -> Iterator[Finding]:
+    result, least = case.result, case.settings.min_explained_energy
+    if result.mode != "thin":
+        explained = "nothing" if result.explained_energy is None else f"{result.explained_energy:.0%} of it"
+        message = f"the sample is too thick for the model of its interference, which explains {explained}: "
+        message += f"the symmetry of the crystal decided ({result.mode} mode), the steps have the commanded length"
+        yield Finding(Flag(name="thick", value=result.explained_energy, limit=least, message=message), "note")
+
+
 def _check_half_turn(case: Case) -> Iterator[Finding]:
     found = case.result.half_turn
     if not found.resolved:
@@ -119,7 +128,7 @@ def _check_aperture(case: Case) -> Iterator[Finding]:
 
 def _check_optics(case: Case) -> Iterator[Finding]:
     source = case.result.scan_to_camera.scale_source
-    if source == "nominal_step":
+    if source == "nominal_step" and case.result.mode == "thin":
         name = "no_voltage" if case.optics.voltage_kv is None else "no_semi_angle"
         what = "high tension" if case.optics.voltage_kv is None else "semi-angle"
         message = f"the {what} is not known: lengths are those of the commanded step, and aberrations have no unit"
@@ -133,6 +142,7 @@ _CHECKS: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _check_scan,
     _check_consistency,
     _check_sigmas,
+    _check_mode,
     _check_half_turn,
     _check_coverage,
     _check_aperture,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stemcal.geometry.com_curl import ComCurl, NoRotation, com_curl
 from stemcal.geometry.half_turn import HalfTurn, half_turn
 from stemcal.geometry.j_matrix import JMatrix, NoJMatrix, j_matrix
-from stemcal.geometry.lattice import ScanLattice
+from stemcal.geometry.lattice import NoLattice, ScanLattice
 from stemcal.geometry.optics import Optics
 from stemcal.geometry.preparation import Preparation
 from stemcal.geometry.probe import Probe
@@ -19,15 +19,16 @@ from stemcal.geometry.reading import Reading
 from stemcal.geometry.settings import GeometrySettings
 from stemcal.geometry.slices import Slices, Weighted
 from stemcal.geometry.spectrum import Measured, NoPeaks, measure_spectrum
+from stemcal.geometry.thick import NoTilt, ThickResult, Tilt, Vote, decide, thick_votes
 from stemcal.geometry.thin import NoFit, ThinFit, ThinStart, fit_thin
-from stemcal.optics.scan_affine import scan_axes
 from stemcal.records.base import Finding, Flag
-from stemcal.records.geometry import Mode, Vote
+from stemcal.records.geometry import Mode
 
 Array = NDArray[np.float64]
 
 _CONTRAST, _CONTRAST_SIGMAS = 0.02, 6.0
 """Excess of the variance of segments over that of shot noise that is contrast: a part, and standard deviations."""
+NOT_TOLD = HalfTurn(1, False, None, None, None, 0, "the sample is too thick for its phase to tell")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Attempt:
     spectrum: Measured | None = None
     thin: ThinFit | NoFit | None = None
     votes: tuple[Vote, ...] = ()
+    tilt: Tilt | NoTilt | None = None
     half_turn: HalfTurn | None = None
     com_curl: ComCurl | NoRotation | None = None
     j_matrix: JMatrix | NoJMatrix | None = None
@@ -108,7 +110,7 @@ def measure(reading: Reading, preparation: Preparation, optics: Optics, settings
     if refusals:
         return replace(attempt, refusals=refusals)
     attempt = _with_centre_of_mass(attempt, spectrum, settings)
-    return _decided(attempt, spectrum, _fitted(attempt, spectrum, optics, settings), settings)
+    return _decided(attempt, spectrum, _fitted(attempt, spectrum, optics, settings), optics, settings)
 
 
 def _without_peaks(attempt: Attempt) -> Finding:
@@ -150,35 +152,75 @@ def _fitted(attempt: Attempt, spectrum: Measured, optics: Optics, settings: Geom
     return fit_thin(spectrum.slices, start, settings)
 
 
-def _decided(attempt: Attempt, spectrum: Measured, thin: ThinFit | NoFit, settings: GeometrySettings) -> Attempt:
+def _decided(
+    attempt: Attempt, spectrum: Measured, thin: ThinFit | NoFit, optics: Optics, settings: GeometrySettings
+) -> Attempt:
     """Add which way of measuring decides, and which of the geometry and its opposite it is."""
-    attempt = replace(attempt, thin=thin)
+    thick = _thick(attempt, spectrum, optics, settings)
+    binning = attempt.reading.bright_field.binning
+    votes = (_thin_vote(thin, binning), *(thick.votes if thick else ()))
+    votes = tuple(vote for vote in votes if vote.method in settings.modes)
+    explained = thin.explained if isinstance(thin, ThinFit) else None
+    decision = decide(votes, explained, least_explained_energy=settings.min_explained_energy)
+    attempt = replace(attempt, thin=thin, votes=votes, tilt=thick.tilt if thick else None)
+    if isinstance(thin, ThinFit) and decision.mode == "thin":
+        return _turned(attempt, spectrum.slices, thin, settings)
+    if decision.vote is None:
+        return replace(attempt, refusals=(_undecided(thin, decision.reason, settings),))
+    return replace(attempt, half_turn=NOT_TOLD, geometry=_by_symmetry(decision.vote, spectrum))
+
+
+def _thick(attempt: Attempt, spectrum: Measured, optics: Optics, settings: GeometrySettings) -> ThickResult | None:
+    """Return the votes that need no thin sample; None where there is no lattice, or they are not wanted."""
+    reading, moments = attempt.reading, attempt.j_matrix
+    if isinstance(spectrum.lattice, NoLattice) or settings.modes == ("thin",):
+        return None
+    pattern = reading.sums.mean_pattern
+    return thick_votes(
+        np.nan_to_num(pattern),
+        int(np.count_nonzero(attempt.preparation.weights)),
+        reading.valid & np.isfinite(pattern),
+        reading.aperture,
+        spectrum.lattice,
+        spectrum.slices,
+        moments.disk_shift if isinstance(moments, JMatrix) else None,
+        optics.unit_px(reading.aperture.radius_px) or 1.0,
+        optics.semi_angle_mrad,
+    )
+
+
+def _undecided(thin: ThinFit | NoFit, reason: str, settings: GeometrySettings) -> Finding:
     if isinstance(thin, NoFit):
-        vote = Vote(method="thin", usable=False, used=False, reason=thin.reason)
-        return replace(attempt, votes=(vote,), refusals=(refused("no_fit", thin.reason),))
-    binning, least = attempt.reading.bright_field.binning, settings.min_explained_energy
-    if thin.explained < least:
-        reason = f"the thin model explains {thin.explained:.0%} of the interference, {least:.0%} are required"
-        vote = _thin_vote(thin, binning, usable=False, reason=reason)
-        return replace(attempt, votes=(vote,), refusals=(refused("thick", reason, thin.explained),))
-    vote = _thin_vote(thin, binning, usable=True, reason=f"explains {thin.explained:.1%} of the interference")
-    return _turned(replace(attempt, votes=(vote,)), spectrum.slices, thin, settings)
+        return refused("no_fit", f"{thin.reason}; {reason}")
+    least = settings.min_explained_energy
+    explained = f"the thin model explains {thin.explained:.0%} of the interference, {least:.0%} are required"
+    return refused("thick", f"{explained}; {reason}", thin.explained)
 
 
-def _thin_vote(thin: ThinFit, binning: int, *, usable: bool, reason: str) -> Vote:
-    (a, b), (c, d) = (thin.b * binning).tolist()
-    scan = scan_axes(np.linalg.inv(thin.b).T)
+def _thin_vote(thin: ThinFit | NoFit, binning: int) -> Vote:
+    if isinstance(thin, NoFit):
+        return Vote("thin", None, None, usable=False, reason=thin.reason)
     turn = np.array([[0.0, -1.0], [1.0, 0.0]]) @ thin.b
     along = float(turn.ravel() @ thin.covariance_b @ turn.ravel()) / float((turn**2).sum()) ** 2
-    return Vote(
-        method="thin",
-        usable=usable,
-        used=usable,
-        reason=reason,
-        disk_shift_px=((a, b), (c, d)),
-        axis_deg=scan.theta_fast_deg,
-        sigma_deg=math.degrees(math.sqrt(along)),
-    )
+    reason = f"explains {thin.explained:.1%} of the interference"
+    return Vote("thin", binning * thin.b, math.degrees(math.sqrt(along)), usable=True, reason=reason)
+
+
+def _by_symmetry(vote: Vote, spectrum: Measured) -> Geometry:
+    """Return the geometry of a vote: its direction from the pattern, its shape from the lattice, its size commanded."""
+    assert vote.disk_shift_px is not None
+    assert isinstance(spectrum.lattice, ScanLattice)
+    b, lattice = vote.disk_shift_px, spectrum.lattice
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]]) @ b
+    spread = math.radians(vote.sigma_deg or 0.0) ** 2 * np.outer(turn.ravel(), turn.ravel())
+    inverse = np.linalg.inv(lattice.vectors).T
+    for place in np.ndindex(2, 2):
+        error = np.zeros((2, 2))
+        error[place] = lattice.sigma[place]
+        # B takes the lattice to that of the camera: B L^T stays, so that dB = -B dL^T L^-T
+        change = (b @ error.T @ inverse).ravel()
+        spread = spread + np.outer(change, change)
+    return Geometry(vote.method, b, spread, {}, {}, (0.0, 0.0), None, by_symmetry=True)
 
 
 def _turned(attempt: Attempt, slices: Slices, thin: ThinFit, settings: GeometrySettings) -> Attempt:

@@ -58,16 +58,16 @@ class Scale:
     mrad_per_px: float | None
 
 
-def scale_of(optics: Optics, radius_px: float, disk_shift_px: Array) -> Scale:
-    """Return the scale of a measured B: by the semi-angle, else by the commanded step, else none."""
+def scale_of(optics: Optics, radius_px: float, disk_shift_px: Array, *, measured: bool = True) -> Scale:
+    """Return the scale of B: by the semi-angle where its size was measured, else by the commanded step, else none."""
     size = math.sqrt(abs(float(np.linalg.det(disk_shift_px))))
     wavelength, mrad_per_px = optics.wavelength_angstrom, optics.mrad_per_px(radius_px)
-    if wavelength is not None and mrad_per_px is not None:
+    if measured and wavelength is not None and mrad_per_px is not None:
         return Scale(wavelength / (mrad_per_px * 1e-3), "semi_angle", mrad_per_px)
     if optics.step_angstrom is not None:
-        angle = None if wavelength is None else wavelength / (1e-3 * optics.step_angstrom * size)
-        return Scale(optics.step_angstrom * size, "nominal_step", angle)
-    return Scale(size, None, None)
+        by_step = wavelength / (1e-3 * optics.step_angstrom * size) if measured and wavelength is not None else None
+        return Scale(optics.step_angstrom * size, "nominal_step", mrad_per_px or by_step)
+    return Scale(size, None, mrad_per_px)
 
 
 def scan_with_covariance(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stemcal.geometry import aperture as disk
 from stemcal.geometry import com_curl as curl
 from stemcal.geometry import j_matrix as moments
+from stemcal.geometry import thick
 from stemcal.geometry.lattice import ScanLattice
 from stemcal.geometry.measure import Attempt, Geometry
 from stemcal.geometry.optics import Optics, Scale, scale_of, scan_with_covariance
@@ -27,10 +28,13 @@ from stemcal.records.geometry import (
     HalfTurn,
     JMatrix,
     Matrix,
+    Mode,
     Peak,
     Preparation,
     ScanToCamera,
     Symmetry,
+    Tilt,
+    Vote,
 )
 
 Array = NDArray[np.float64]
@@ -45,7 +49,7 @@ def geometry_result(attempt: Attempt, optics: Optics, *, gain_corrected: bool) -
     if geometry is None or found is None:
         return None
     aperture = attempt.reading.aperture
-    scale = scale_of(optics, aperture.radius_px, geometry.disk_shift_px)
+    scale = scale_of(optics, aperture.radius_px, geometry.disk_shift_px, measured=geometry.mode == "thin")
     thin = attempt.thin if isinstance(attempt.thin, ThinFit) else None
     axes = scan_to_camera(geometry, aperture, scale, resolved=found.resolved)
     return GeometryResult(
@@ -66,14 +70,14 @@ def geometry_result(attempt: Attempt, optics: Optics, *, gain_corrected: bool) -
             reason=found.reason,
         ),
         column_rule="negative" if axes.flip else "positive",
-        votes=attempt.votes,
+        votes=tuple(_vote(vote, geometry.mode) for vote in attempt.votes),
         peaks=_peaks(attempt.spectrum),
         symmetry=_symmetry(attempt, thin, geometry),
         com_curl=_com_curl(attempt.com_curl),
         j_matrix=_j_matrix(attempt.j_matrix),
         consistency=consistency(geometry, optics, aperture.radius_px, attempt.reading.bright_field.scan_shape),
         preparation=_preparation(attempt, gain_corrected=gain_corrected),
-        tilt_mrad=None,
+        tilt_mrad=_tilt(attempt.tilt),
         n_resampling_tiles=len(attempt.spectrum.slices.variance) if attempt.spectrum else 0,
     )
 
@@ -192,6 +196,29 @@ def _focal_spread(thin: ThinFit | None, optics: Optics) -> Quantity | None:
         _angstrom(_TERMS["C10"], spread, optics),
         None if sigma is None else _angstrom(_TERMS["C10"], sigma, optics),
         "angstrom",
+    )
+
+
+def _vote(vote: thick.Vote, mode: Mode) -> Vote:
+    b = vote.disk_shift_px
+    return Vote(
+        method=vote.method,
+        usable=vote.usable,
+        used=vote.method == mode,
+        reason=vote.reason,
+        disk_shift_px=None if b is None else _matrix(b),
+        axis_deg=None if b is None else scan_axes(np.linalg.inv(b).T).theta_fast_deg,
+        sigma_deg=vote.sigma_deg,
+    )
+
+
+def _tilt(found: thick.Tilt | thick.NoTilt | None) -> Tilt | None:
+    if not isinstance(found, thick.Tilt):
+        return None
+    return Tilt(
+        row_mrad=_quantity(found.row_mrad, found.sigma_mrad, "mrad"),
+        col_mrad=_quantity(found.col_mrad, found.sigma_mrad, "mrad"),
+        source=found.source,
     )
 
 

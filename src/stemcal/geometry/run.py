@@ -209,8 +209,17 @@ def _found(attempt: Attempt, result: GeometryResult, seen: _Seen) -> Found:
         aberrations_rad=geometry.aberrations_rad or None,
         scan=np.array(result.scan_to_camera.matrix),
         length_unit="angstrom" if result.scan_to_camera.unit == "angstrom" else "step",
-        tilt_centre_px=None,
+        tilt_centre_px=_tilt_centre(result),
     )
+
+
+def _tilt_centre(result: GeometryResult) -> tuple[float, float] | None:
+    """Return where the zone axis points on the detector."""
+    tilt, angle = result.tilt_mrad, result.aperture.mrad_per_px
+    if tilt is None or angle is None:
+        return None
+    centre = result.aperture.centre_row.value, result.aperture.centre_col.value
+    return centre[0] + tilt.row_mrad.value / angle.value, centre[1] + tilt.col_mrad.value / angle.value
 
 
 def _sidebands(outcome: _Outcome | None, threads: int, world: World) -> tuple[Ssb, ...]:
