@@ -70,7 +70,8 @@ def test_the_geometry_is_the_true_one(record: GeometryRecord) -> None:
     assert result.consistency.ratio == pytest.approx(0.36**2 / (AXES.step_fast * AXES.step_slow), rel=0.02)
     assert result.com_curl is not None
     assert result.com_curl.theta_deg.value == pytest.approx(AXES.theta_fast_deg, abs=5)
-    assert [vote.used for vote in result.votes] == [True]
+    assert [vote.method for vote in result.votes if vote.used] == ["thin"]
+    assert {vote.method for vote in result.votes} == {"thin", "bulk", "kikuchi", "line"}
     assert (record.scan_shape, record.frame_shape) == ((64, 64), (48, 48))
 
 
