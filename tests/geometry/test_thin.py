@@ -66,6 +66,7 @@ def test_ordinary_dose_is_covered_by_sigma_and_the_lattice_makes_it_better() -> 
     assert isinstance(found, ThinFit)
     error = error_of(found.b, SQUARE)
     assert error.angle_deg < 0.2
+    assert found.order == 3
     assert error.ratio < 4e-3
     sigma = np.sqrt(np.diag(found.covariance_b)) / np.sqrt(abs(np.linalg.det(found.b)))
     assert 1e-4 < sigma.max() < 4e-3

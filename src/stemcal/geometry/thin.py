@@ -37,8 +37,8 @@ NODES_PER_AXIS = 3
 NODES_OF_LARGE = 2
 LARGE_RADIUS_PX = 20.0
 """From this radius on the edges are a small part of a disk, and fewer points of a pixel do."""
-ROUNDS, FINE_ROUNDS = 3, 2
-"""Of subtracting the interference of diffracted beams and fitting again, with one and with more points of a pixel."""
+ROUNDS = 3
+"""Of subtracting the interference of diffracted beams and fitting again, before the points of a pixel are looked at."""
 MOST_PIXELS = 900
 """With which the proposed geometries are compared; of a larger disk every n-th."""
 LEAST_DIRECTIONS = 0.1
@@ -241,19 +241,18 @@ def _refined(slices: Slices, data: Whitened, quadratic: Solution, settings: Geom
     )
     for _ in range(ROUNDS):
         fitted = _with_interference(slices, data, fitted, nodes=1)
-    left = CoherentModel(data, order).with_values(data.values - fitted.interference).data
+    # what a single point of a pixel gets wrong would call for more aberrations
+    nodes = NODES_PER_AXIS if data.radius_px < LARGE_RADIUS_PX else NODES_OF_LARGE
+    fitted = _with_interference(slices, data, fitted, nodes=nodes)
+    left = replace(data, values=data.values - fitted.interference)
     spread = bool(fitted.solution.free[SPREAD])
     chosen = best_order(
-        lambda n, parameters: _fit(left, n, parameters, spread=spread),
+        lambda n, parameters: _fit(left, n, parameters, spread=spread, nodes=nodes),
         fitted.solution,
         settings.max_aberration_order,
         2 * data.values.size,
     )
-    fitted = replace(fitted, solution=chosen)
-    nodes = NODES_PER_AXIS if data.radius_px < LARGE_RADIUS_PX else NODES_OF_LARGE
-    for _ in range(FINE_ROUNDS):
-        fitted = _with_interference(slices, data, fitted, nodes=nodes)
-    return fitted
+    return _with_interference(slices, data, replace(fitted, solution=chosen), nodes=nodes)
 
 
 def _fit(data: Whitened, order: int, parameters: NDArray[np.float64], *, spread: bool, nodes: int = 1) -> Solution:
