@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,17 +79,6 @@ class Found:
     def probe(self) -> Probe:
         """The probe, with the aberrations as far as they are known."""
         return Probe(self.aperture.radius_px, self.aperture.edge_px, self.aberrations_rad or {})
-
-    def turned(self) -> Found:
-        """Return the half turn, which fits the interference as well: -B, inverted aberrations, beams exchanged."""
-        aberrations = self.aberrations_rad
-        return replace(
-            self,
-            disk_shift_px=-self.disk_shift_px,
-            scan=-self.scan,
-            aberrations_rad=None if aberrations is None else {name: -value for name, value in aberrations.items()},
-            amplitudes=None if self.amplitudes is None else self.amplitudes[:, ::-1],
-        )
 
     def offsets(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return round offsets (row, col) of the bright field's pixels from the optic axis, each (n_pix,)."""
