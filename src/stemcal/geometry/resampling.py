@@ -4,7 +4,8 @@ The covariance of the least squares knows of shot noise only. What differs from 
 the time of the scan is in the spread of the fits, with the frequencies of the peaks measured anew each time. A fit
 without one tile is near that of all, so that one Gauss-Newton step is enough.
 
-Source: the jackknife with groups of unequal size, Busing, Meijer & van der Leeden, Statistics and Computing 9 (1999) 3.
+Source: the jackknife with groups of unequal size, Busing, Meijer & van der Leeden, Statistics and Computing 9 (1999) 3,
+with weights that hold for a window.
 """
 
 from __future__ import annotations
@@ -114,6 +115,10 @@ def _step(data: Whitened, solution: Solution) -> NDArray[np.float64]:
 def group_covariance(shifts: NDArray[np.float64], parts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the covariance (n, n) of estimates from how they move without one group.
 
+    A group of the part p that is off by x moves the estimate by -p x / (1 - p) when it is left out, and adds p^2 x^2
+    to the variance; its own share in the estimate, from which x is counted, makes that p^2 x^2 / (1 - p). No assumption
+    on how x depends on p is needed, as it would be for pseudo-values: the window weights signal and noise differently.
+
     Parameters
     ----------
     shifts : ndarray
@@ -121,10 +126,8 @@ def group_covariance(shifts: NDArray[np.float64], parts: NDArray[np.float64]) ->
     parts : ndarray
         (groups,) part of the data in the group.
     """
-    # the pseudo-values less the estimate of all; h = 1 / part
-    moved = -(1 / parts - 1)[:, None] * shifts
-    centred = moved - (parts[:, None] * moved).sum(axis=0) / parts.sum()
-    return np.asarray((centred.T * (parts / (1 - parts) / len(parts))) @ centred)
+    centred = shifts - np.average(shifts, axis=0, weights=1 - parts)
+    return np.asarray((centred.T * (1 - parts)) @ centred)
 
 
 def _without(

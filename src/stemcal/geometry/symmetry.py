@@ -50,6 +50,7 @@ def symmetric_geometry(
     lattice: NDArray[np.float64],
     resampled: Resampled,
     tile_lattices: NDArray[np.float64],
+    systematic: NDArray[np.float64],
     max_chi_square: float,
 ) -> SymmetryFit | None:
     """Return the symmetric geometry that agrees best with the free one, or None where none does.
@@ -68,6 +69,8 @@ def symmetric_geometry(
         The free fit without each tile, B first.
     tile_lattices : ndarray
         (n, 2, 2) the lattice without each of these tiles.
+    systematic : ndarray
+        (4, 4) part of the covariance that all tiles share.
     max_chi_square : float
         Largest chi-square per condition that is an agreement.
     """
@@ -78,26 +81,35 @@ def symmetric_geometry(
         project(b + shift[:4].reshape(2, 2), covariance, tile, best.fold).b.ravel() - best.b.ravel()
         for shift, tile in zip(resampled.shifts, tile_lattices, strict=True)
     ]
-    return replace(best, covariance_b=group_covariance(np.array(moved), resampled.parts))
+    onto = _projector(best.b, covariance, lattice, best.fold)
+    shared = onto @ systematic @ onto.T
+    return replace(best, covariance_b=group_covariance(np.array(moved), resampled.parts) + shared)
 
 
 def project(
     b: NDArray[np.float64], covariance: NDArray[np.float64], lattice: NDArray[np.float64], fold: Fold
 ) -> SymmetryFit:
     """Return the nearest B, by the covariance, that makes the lattice square (4) or hexagonal (6)."""
+    onto = _projector(b, covariance, lattice, fold)
+    symmetric = onto @ b.ravel()
+    left = b.ravel() - symmetric
+    return SymmetryFit(
+        fold=fold,
+        b=symmetric.reshape(2, 2),
+        covariance_b=onto @ covariance @ onto.T,
+        chi_square=float(left @ np.linalg.solve(covariance, left)) / CONDITIONS,
+    )
+
+
+def _projector(
+    b: NDArray[np.float64], covariance: NDArray[np.float64], lattice: NDArray[np.float64], fold: Fold
+) -> NDArray[np.float64]:
+    """Return the matrix (4, 4) that takes a B to the nearest symmetric one, of the handedness of this one."""
     shape = _reference(b @ lattice.T, fold) @ np.linalg.inv(lattice.T)
     turned = np.array([[0.0, 1.0], [-1.0, 0.0]]) @ shape
     design = np.stack([shape.ravel(), turned.ravel()], axis=1)
-    inverse = np.linalg.inv(covariance)
-    reduced = np.linalg.inv(design.T @ inverse @ design)
-    solution = reduced @ design.T @ inverse @ b.ravel()
-    left = b.ravel() - design @ solution
-    return SymmetryFit(
-        fold=fold,
-        b=(design @ solution).reshape(2, 2),
-        covariance_b=design @ reduced @ design.T,
-        chi_square=float(left @ inverse @ left) / CONDITIONS,
-    )
+    weighted = design.T @ np.linalg.inv(covariance)
+    return np.asarray(design @ np.linalg.solve(weighted @ design, weighted))
 
 
 def _reference(on_camera: NDArray[np.float64], fold: Fold) -> NDArray[np.float64]:

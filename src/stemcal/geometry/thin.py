@@ -307,6 +307,7 @@ def _result(
             start_from.lattice.vectors,
             resampled,
             _tile_lattices(slices, start_from.lattice, resampled),
+            systematic[:4, :4],
             settings.max_symmetry_chi_square,
         )
     names = tuple(term.name for term in terms(solution.order))
