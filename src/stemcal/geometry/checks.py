@@ -84,8 +84,8 @@ def _check_sigmas(case: Case) -> Iterator[Finding]:
 def _check_mode(case: Case) -> Iterator[Finding]:
     result, least = case.result, case.settings.min_explained_energy
     if result.mode != "thin":
-        explained = "nothing" if result.explained_energy is None else f"{result.explained_energy:.0%} of it"
-        message = f"the sample is too thick for the model of its interference, which explains {explained}: "
+        part = "does not fit" if result.explained_energy is None else f"explains {result.explained_energy:.0%} of it"
+        message = f"the sample is too thick for the thin model of its interference, which {part}: "
         message += f"the symmetry of the crystal decided ({result.mode} mode), the steps have the commanded length"
         yield Finding(Flag(name="thick", value=result.explained_energy, limit=least, message=message), "note")
 

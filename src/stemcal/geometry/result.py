@@ -95,18 +95,23 @@ def scan_to_camera(geometry: Geometry, aperture: disk.Aperture, scale: Scale, *,
         middle = float(getattr(axes, which))
         return quantity(lambda s: middle + _wrapped(float(getattr(scan_axes(s), which)) - middle), "deg")
 
-    known = scale.source is not None
+    def length(which: str) -> Quantity | None:
+        if scale.source is None:
+            return None
+        found = quantity(lambda s: float(getattr(scan_axes(s), which)), "angstrom")
+        return found if scale.source == "semi_angle" else found.model_copy(update={"sigma": None})
+
     return ScanToCamera(
         theta_fast_deg=angle("theta_fast_deg"),
         theta_slow_deg=angle("theta_slow_deg"),
         step_ratio=quantity(lambda s: scan_axes(s).step_ratio, "1"),
-        step_fast_angstrom=quantity(lambda s: scan_axes(s).step_fast, "angstrom") if known else None,
-        step_slow_angstrom=quantity(lambda s: scan_axes(s).step_slow, "angstrom") if known else None,
+        step_fast_angstrom=length("step_fast"),
+        step_slow_angstrom=length("step_slow"),
         flip=axes.flip,
         half_turn_resolved=resolved,
         matrix=_matrix(scan),
         covariance=tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in covariance),
-        unit="angstrom" if known else "1",
+        unit="1" if scale.source is None else "angstrom",
         scale_source=scale.source,
         disk_shift_px=_matrix(geometry.disk_shift_px),
     )

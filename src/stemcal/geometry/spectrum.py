@@ -219,7 +219,7 @@ def _one_by_one(cutter: _Cutter, found: Candidates, peaks: Peaks, lattice: NoLat
     flag = Flag(
         name="no_scan_lattice", message=f"the peaks of the scan spectrum have no lattice in common: {lattice.reason}"
     )
-    return Measured(refined, lattice, slices, (Finding(flag, "note"), *judge_peaks(refined, fewest)))
+    return Measured(refined, lattice, slices, (Finding(flag, "warn"), *judge_peaks(refined, fewest)))
 
 
 def judge_peaks(peaks: Peaks, fewest_peaks: int) -> tuple[Finding, ...]:

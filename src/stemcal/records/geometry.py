@@ -37,7 +37,7 @@ class ScanToCamera(Record):
 
     ``matrix`` is S: its columns are the slow (scan_row) and the fast (scan_col) step, each (row, col), in ``unit`` per
     step; ``covariance`` is that of its four numbers in row-major order. ``disk_shift_px`` is B, what was measured:
-    detector pixels per cycle per step.
+    detector pixels per cycle per step. Steps that are the commanded ones (``scale_source``) have no sigma.
     """
 
     theta_fast_deg: Quantity
