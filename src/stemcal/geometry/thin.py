@@ -104,7 +104,7 @@ class ThinFit:
     chi_square : float
         Mean square of the residuals in units of shot noise.
     margin : float
-        Log-likelihood by which the next distinct geometry is worse; infinite where the search found only one.
+        Log-likelihood by which the next distinct geometry, or none at all, is worse.
     symmetry : SymmetryFit or None
         Geometry under the symmetry of the lattice, where it has one.
     """
@@ -146,6 +146,14 @@ def fit_thin(slices: Slices, start_from: ThinStart, settings: GeometrySettings) 
     refusal = _too_little(slices.frequencies, settings)
     if refusal is not None:
         return refusal
+    try:
+        return _fit_all(slices, start_from, settings)
+    except np.linalg.LinAlgError:
+        return NoFit("the slices leave parameters undetermined: the normal equations are singular")
+
+
+def _fit_all(slices: Slices, start_from: ThinStart, settings: GeometrySettings) -> ThinFit | NoFit:
+    """Return the fit of enough peaks, or why there is none."""
     data = whiten(slices)
     if data.energy - data.noise < NOISE_SIGMAS * np.sqrt(data.values.size):
         return NoFit("no interference above the noise")
@@ -153,8 +161,9 @@ def fit_thin(slices: Slices, start_from: ThinStart, settings: GeometrySettings) 
     proposed = candidates(data, start_from.unit_px, direction)
     if not proposed:
         return NoFit("no geometry puts the interference where the slices have energy")
-    ranked = _ranked(data, proposed)
-    margin = _margin(ranked)
+    model = CoherentModel(data.every(-(-data.weight.size // MOST_PIXELS)), 1)
+    ranked = _ranked(model, data, proposed)
+    margin = _margin(ranked, model.data.energy)
     if margin < settings.min_margin:
         return NoFit(f"another geometry fits as well: log-likelihood worse by {margin:.1f} only")
     carrying = _carrying(data, ranked[0])
@@ -177,12 +186,11 @@ def _too_little(f: NDArray[np.float64], settings: GeometrySettings) -> NoFit | N
     return None
 
 
-def _ranked(data: Whitened, proposed: list[NDArray[np.float64]]) -> list[Solution]:
+def _ranked(model: CoherentModel, data: Whitened, proposed: list[NDArray[np.float64]]) -> list[Solution]:
     """Return the coherent fits of B, defocus and astigmatism near every proposed B, the best first.
 
     The likeliest at the start is fitted to the end, the others as far as it takes to see that they are worse.
     """
-    model = CoherentModel(data.every(-(-data.weight.size // MOST_PIXELS)), 1)
     phases = [quadratic_phases(data, b) for b in proposed]
     begun = [_defocused(model, b, ramps) for b, ramps in zip(proposed, phases, strict=True)]
     begun.sort(key=lambda solution: solution.residual)
@@ -210,13 +218,14 @@ def _quadratic_fit(model: CoherentModel, data: Whitened, begun: Solution, steps:
     return best
 
 
-def _margin(ranked: list[Solution]) -> float:
-    """Return the log-likelihood between the best and the next distinct solution, the best's misfit taken as noise."""
+def _margin(ranked: list[Solution], energy: float) -> float:
+    """Return the log-likelihood between the best and the next distinct solution, the best's misfit taken as noise.
+
+    Where the search found no other, the next is that of no interference at all.
+    """
     best = ranked[0]
     others = [s.residual for s in ranked[1:] if distinct(s.b, [best.b], DISTINCT)]
-    if not others:
-        return float("inf")
-    return (min(others) - best.residual) / max(1.0, best.mean_square)
+    return (min([*others, energy]) - best.residual) / max(1.0, best.mean_square)
 
 
 def _carrying(data: Whitened, solution: Solution) -> NDArray[np.bool_]:
