@@ -5,6 +5,9 @@ line where they have the same phase whatever the focus. The beams k and k - G ha
 so have all pairs that differ by G, on lines that are parallel: |slice|^2 is drawn out perpendicular to the shift of
 the disk. Other aberrations do not turn the lines. The long axis of each slice is that of its second moments.
 
+A disk that is shifted far leaves two lenses beside each other, and these are long along the shift; only slices whose
+disks are shifted by a small part of their radius are used.
+
 Source: Ning et al., Microsc. Microanal. 28 (2022) 622 (achromatic line fit); the joint fit of all slices is ours.
 """
 
@@ -22,6 +25,8 @@ from stemcal.geometry.slices import Slices
 
 INSIDE = 0.95
 FEWEST_SLICES = 4
+SHIFTS = (0.02, 0.6)
+"""Shift of the disk of a slice that is used, in radii."""
 SMALLEST_SIGNAL = 5.0
 """Energy of a slice in standard deviations of that of the noise."""
 SMALLEST_CONCENTRATION = 0.6
@@ -61,11 +66,25 @@ class NoLine:
     reason: str
 
 
-def fit_lines(slices: Slices, metric: ZoneMetric) -> LineFit | NoLine:
-    """Return the geometry that makes every line perpendicular to the shift of its disk."""
-    moments, frequencies = _moments(slices)
+def fit_lines(slices: Slices, metric: ZoneMetric, unit_radii: float) -> LineFit | NoLine:
+    """Return the geometry that makes every line perpendicular to the shift of its disk.
+
+    Parameters
+    ----------
+    slices : Slices
+        Slices at the peaks.
+    metric : ZoneMetric
+        Symmetry of the lattice that the peaks belong to.
+    unit_radii : float
+        Shift of a disk per cycle per step that the nominal step gives, in radii of the aperture.
+    """
+    shift = np.hypot(*(slices.frequencies @ metric.disk_shift(0.0, flip=False, unit_px=unit_radii).T).T)
+    moments, frequencies = _moments(slices, (shift > SHIFTS[0]) & (shift < SHIFTS[1]))
     if len(moments) < FEWEST_SLICES:
-        return NoLine(f"{len(moments)} slices above the noise, {FEWEST_SLICES} are needed for the achromatic line")
+        return NoLine(
+            f"{len(moments)} slices above the noise have disks shifted by {SHIFTS[0]} to {SHIFTS[1]} radii, "
+            f"{FEWEST_SLICES} are needed for the achromatic line"
+        )
     turned = {flip: -moments * np.exp(-2j * metric.directions(frequencies, flip)) for flip in (False, True)}
     weight = float(np.abs(moments).sum())
     agreement = {flip: abs(complex(turned[flip].sum())) / weight for flip in turned}
@@ -84,15 +103,15 @@ def fit_lines(slices: Slices, metric: ZoneMetric) -> LineFit | NoLine:
     return LineFit(angle % math.pi, sigma, flip, agreement[flip], agreement[not flip], n)
 
 
-def _moments(slices: Slices) -> tuple[NDArray[np.complex128], FloatArray]:
-    """Return the second moments of the slices above the noise, relative to their energy, and their frequencies."""
+def _moments(slices: Slices, near: NDArray[np.bool_]) -> tuple[NDArray[np.complex128], FloatArray]:
+    """Return the second moments of those slices that are above the noise, relative to their energy, and frequencies."""
     radius = np.hypot(slices.row_px, slices.col_px) / slices.radius_px
     inside = slices.usable & (radius < INSIDE)
     values = slices.values.sum(axis=0)[:, inside]
     variance = slices.variance.sum(axis=0)[inside]
     energy = np.abs(values) ** 2 - variance
     total = energy.sum(axis=1)
-    seen = total > SMALLEST_SIGNAL * math.sqrt(float(np.sum(variance**2)))
+    seen = near & (total > SMALLEST_SIGNAL * math.sqrt(float(np.sum(variance**2))))
     square = (slices.col_px[inside] + 1j * slices.row_px[inside]) ** 2 / slices.radius_px**2
     moments = energy[seen] @ square / total[seen]
     return np.asarray(moments), slices.frequencies[seen]

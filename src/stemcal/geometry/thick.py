@@ -3,8 +3,8 @@
 Where the interference of two beams alone does not describe the data, three things still know the crystal's axes on the
 camera: the mean pattern inside the disk (``bulk``), its Kikuchi bands outside (``kikuchi``), and the achromatic lines
 of the slices (``line``). Mirrors leave a choice: they do not tell the crystal's axes from the diagonals, nor a flip.
-The lines tell, or else the direction of the centre of mass. Each is a vote; votes that contradict each other are no
-result.
+The lines tell, unless the centre of mass is plainly against it. Each is a vote; votes that contradict each other are
+no result.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DISAGREEMENT_SIGMAS = 3.0
 _LEAST_SIGNIFICANCE = 5.0
 _LARGEST_ASYMMETRY = 0.3
 _LARGEST_AXIS_SIGMA_OF_TILT_DEG = 0.2
-_COM_AGREEMENT, _COM_OTHER_AGREEMENT = 0.9, 0.5
+_COM_DOUBT = 0.5
 
 Method = Literal["thin", "bulk", "kikuchi", "line"]
 
@@ -116,7 +116,6 @@ class _Choice:
 
     angle_rad: float
     flip: bool
-    source: str
 
 
 def thick_votes(
@@ -161,7 +160,7 @@ def thick_votes(
     points = pattern_points(mean, n_frames, valid, aperture)
     kikuchi = fit_kikuchi(points, metric.fold)
     mirrors = fit_mirrors(points, metric.fold)
-    lines = NoLine("there are no slices") if slices is None else fit_lines(slices, metric)
+    lines = NoLine("there are no slices") if slices is None else fit_lines(slices, metric, unit_px / aperture.radius_px)
     choice = _chosen(metric, lines, com_direction)
     return ThickResult(
         (
@@ -229,34 +228,30 @@ def _contradiction(votes: Sequence[Vote]) -> str | None:
 
 
 def _chosen(metric: ZoneMetric, lines: LineFit | NoLine, com: FloatArray | None) -> _Choice | str:
-    """Return which of the equivalent geometries it is, or why that cannot be told."""
-    half_spacing = math.pi / metric.fold / 2
-    by_mass = None if com is None else _mass_choice(metric, com)
-    if isinstance(lines, LineFit) and DISAGREEMENT_SIGMAS * lines.sigma_rad < half_spacing:
-        return _Choice(lines.angle_rad, lines.flip, "achromatic lines")
-    if by_mass is not None:
-        return by_mass
-    why = (
-        lines.reason
-        if isinstance(lines, NoLine)
-        else f"the lines are uncertain by {math.degrees(lines.sigma_rad):.1f} deg"
-    )
-    return f"which of the crystal's mirrors is which cannot be told: {why}; the centre of mass does not tell either"
+    """Return which of the equivalent geometries it is, or why that cannot be told.
+
+    The centre of mass has a veto only: an astigmatism of 2 nm makes it sure of the wrong flip.
+    """
+    untold = "which of the crystal's mirrors is which cannot be told"
+    if isinstance(lines, NoLine):
+        return f"{untold}: {lines.reason}"
+    if DISAGREEMENT_SIGMAS * lines.sigma_rad > math.pi / metric.fold / 2:
+        return f"{untold}: the lines are uncertain by {math.degrees(lines.sigma_rad):.1f} deg"
+    if com is not None:
+        agreement, angle = _mass_agreement(metric, com, lines.flip)
+        away = abs((angle - lines.angle_rad + math.pi / 2) % math.pi - math.pi / 2)
+        if agreement > _COM_DOUBT and away > math.pi / 4:
+            return f"{untold}: achromatic lines and centre of mass are {math.degrees(away):.0f} deg apart"
+    return _Choice(lines.angle_rad, lines.flip)
 
 
-def _mass_choice(metric: ZoneMetric, com: FloatArray) -> _Choice | None:
-    """Return the geometry nearest to that of the centre of mass, unless it is hardly nearer than one with a flip."""
+def _mass_agreement(metric: ZoneMetric, com: FloatArray, flip: bool) -> tuple[float, float]:
+    """Return how well the centre of mass agrees with a flip, 0 to 1, and the direction in rad where it does best."""
     quarter_turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
-    found = {}
-    for flip in (False, True):
-        matrix = metric.disk_shift(0.0, flip, 1.0)
-        norm = float(np.linalg.norm(matrix) * np.linalg.norm(com))
-        along, across = float(np.sum(matrix * com)) / norm, float(np.sum(quarter_turn @ matrix * com)) / norm
-        found[flip] = (math.hypot(along, across), math.atan2(across, along))
-    flip = found[True][0] > found[False][0]
-    if found[flip][0] < _COM_AGREEMENT or found[not flip][0] > _COM_OTHER_AGREEMENT:
-        return None
-    return _Choice(found[flip][1], flip, "centre of mass")
+    matrix = metric.disk_shift(0.0, flip, 1.0)
+    norm = float(np.linalg.norm(matrix) * np.linalg.norm(com))
+    along, across = float(np.sum(matrix * com)) / norm, float(np.sum(quarter_turn @ matrix * com)) / norm
+    return math.hypot(along, across), math.atan2(across, along)
 
 
 def _mirror_vote(
@@ -267,12 +262,7 @@ def _mirror_vote(
     spacing = math.pi / metric.fold
     axis = math.radians(axis_deg)
     angle = axis + round((choice.angle_rad - axis) / spacing) * spacing
-    away = abs(angle - choice.angle_rad)
     shift = metric.disk_shift(angle, choice.flip, unit_px)
-    if choice.source == "centre of mass" and away > spacing / 3:
-        return Vote(
-            method, None, sigma_deg, usable=False, reason="the centre of mass lies between two of the crystal's mirrors"
-        )
     if sigma_deg > LARGEST_SIGMA_DEG:
         return Vote(
             method,
@@ -282,7 +272,11 @@ def _mirror_vote(
             reason=f"uncertain by {sigma_deg:.2f} deg, more than {LARGEST_SIGMA_DEG}",
         )
     return Vote(
-        method, shift, sigma_deg, usable=True, reason=f"{metric.fold}-fold mirrors; {choice.source} tell which is which"
+        method,
+        shift,
+        sigma_deg,
+        usable=True,
+        reason=f"{metric.fold}-fold mirrors; achromatic lines tell which is which",
     )
 
 
