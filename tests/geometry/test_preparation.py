@@ -108,6 +108,11 @@ def test_beam_that_falls_and_jumps_is_taken_out(clean, peaks, tmp_path):
     assert after.max() < 0.01 < before.max()
 
 
+def test_shot_noise_alone_is_no_change_of_the_beam(tmp_path):
+    faint = read(counted(expected(), 100), tmp_path)
+    assert measure_dose(faint.sums, np.ones(SCAN, bool)).beam_rms == 0
+
+
 @pytest.mark.parametrize("electrons", [300, 1e4])
 def test_dose_follows_a_ripple_within_lines_without_adding_noise(electrons, tmp_path):
     beam = 1 + 0.05 * np.sin(2 * np.pi * np.arange(SCAN[0] * SCAN[1]) / 17.3).reshape(SCAN)

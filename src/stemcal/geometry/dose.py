@@ -21,6 +21,7 @@ _LEAST_RMS = 0.003
 _OBJECT_SHARE = 0.25
 _FEWEST_POSITIONS = 200
 _NOISE_MARGIN = 6.0
+_CHANCE_SIGMAS = 3.0
 _RIDGE = 1e-9
 
 
@@ -51,7 +52,7 @@ def measure_dose(sums: FrameSums, usable: NDArray[np.bool_]) -> Dose:
 
     Lines first: their mean counts, less what chance gives them. Then, where the detector catches the dose, what
     varies within lines: the total in order of time is transformed, and frequencies are kept as far as they stand out
-    of the noise (spectral subtraction), so that few electrons per frame do not add noise.
+    of the noise (Wiener's filter), so that few electrons per frame do not add noise.
 
     Parameters
     ----------
@@ -114,9 +115,9 @@ def _line_variation(variation: Array, usable: NDArray[np.bool_], shot: float) ->
     if seen.sum() < 2:
         return np.zeros(len(count))
     noise = shot / np.maximum(count, 1)
-    total = float(mean[seen].var())
-    kept = np.clip(1 - noise / total, 0, 1) if total > 0 else np.zeros(len(count))
-    middle = float(mean[seen].mean())
+    total, middle = float(mean[seen].var()), float(mean[seen].mean())
+    chance = float(noise[seen].mean()) * (1 + _CHANCE_SIGMAS * np.sqrt(2 / seen.sum()))
+    kept = np.clip(1 - noise / total, 0, 1) if total > chance else np.zeros(len(count))
     return np.asarray(np.where(seen, middle + kept * (mean - middle), middle))
 
 
@@ -126,6 +127,8 @@ def _above_noise(variation: Array, usable: NDArray[np.bool_]) -> Array:
     wave = np.fft.rfft(series)
     power = np.abs(wave) ** 2
     noise = float(np.median(power[1:])) / np.log(2)
-    kept = np.clip(1 - _NOISE_MARGIN * noise / np.maximum(power, 1e-300), 0, 1)
-    kept[0] = 0
+    # the largest of n powers of noise is about ln n times their mean
+    clear = power > (np.log(len(power)) + _NOISE_MARGIN) * noise
+    clear[0] = False
+    kept = np.where(clear, 1 - noise / np.maximum(power, 1e-300), 0.0)
     return np.asarray(np.fft.irfft(wave * kept, len(series)).reshape(variation.shape))
