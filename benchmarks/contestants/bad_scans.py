@@ -56,8 +56,9 @@ def bad_scans(seed: int, side: int, counts: float = 1e4) -> Iterator[BadScan]:
     plan = random_plan(seed, blurred=True, side=side)
     truth = known(plan, seed)
     yield from _faulty(plan, truth, seed, counts)
-    for name, warp in _warps(side, side, seed).items():
-        yield BadScan(name, counted(expected_frames(plan, warp), counts, seed), truth)
+    for name, (warp, steps) in _warps(side, side, seed).items():
+        drifted = _drifted(truth, steps / side)
+        yield BadScan(name, counted(expected_frames(plan, warp), counts, seed), drifted)
     for name, defocus in _DEFOCUS_ANGSTROM.items():
         away = replace(plan, aberrations_angstrom={**plan.aberrations_angstrom, "C10": defocus})
         yield BadScan(name, counted(expected_frames(away), counts, seed), known(away, seed))
@@ -132,13 +133,24 @@ _NOTHING: dict[str, Callable[[int], PhaseObject]] = {
 """Objects that do not determine a geometry."""
 
 
-def _warps(rows: int, cols: int, seed: int) -> dict[str, Warp]:
+def _warps(rows: int, cols: int, seed: int) -> dict[str, tuple[Warp, float]]:
+    """Return warps, and by how many steps each drifts over the scan along the fast axis, by the line through it.
+
+    The line through a parabola rises as far as the parabola does.
+    """
     return {
-        "line jitter of 0.3 steps": scan_faults.jittered_steps(rows, 0.3, seed),
-        "quadratic drift of 0.4 steps": scan_faults.drifting_steps(rows, 0.4),
-        "quadratic drift of 4 steps": scan_faults.drifting_steps(rows, 4.0),
-        "fly-back in 3 columns": scan_faults.fly_back_steps(cols, 3),
+        "line jitter of 0.3 steps": (scan_faults.jittered_steps(rows, 0.3, seed), 0.0),
+        "quadratic drift of 0.4 steps": (scan_faults.drifting_steps(rows, 0.4), 0.4),
+        "quadratic drift of 4 steps": (scan_faults.drifting_steps(rows, 4.0), 4.0),
+        "fly-back in 3 columns": (scan_faults.fly_back_steps(cols, 3), 0.0),
     }
+
+
+def _drifted(truth: Known, steps_per_line: float) -> Known:
+    """Return the truth with the mean drift in it: a sheared scan is what the probe did."""
+    assert truth.scan_matrix_angstrom is not None
+    shear = np.array([[1.0, 0.0], [steps_per_line, 1.0]])
+    return replace(truth, scan_matrix_angstrom=truth.scan_matrix_angstrom @ shear)
 
 
 def _ring(seed: int) -> NDArray[np.float64]:
