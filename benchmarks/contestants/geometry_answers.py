@@ -26,7 +26,7 @@ from stemcal.records.base import Quality, judged
 from stemcal.records.geometry import GeometryResult, ScanToCamera
 
 ABERRATIONS = ("C10", "C12a", "C12b", "C21a", "C21b", "C30")
-DOUBTS = ("inconsistent", "no_one_lattice", "not_a_scan", "uncertain")
+DOUBTS = ("inconsistent", "no_scan_lattice", "not_a_scan", "uncertain")
 """Flags that take back what is said of the geometry; others, such as one of bad lines, do not."""
 _WRONG = {"fast": 0.3, "slow": 0.3, "ratio": 0.01, "scale": 0.03}
 """Errors (deg, relative) from which on an answer is wrong if its sigma does not cover it: four of them do not."""

@@ -17,6 +17,7 @@ from stemcal.optics.scan_affine import ScanAxes
 from stemcal.phantoms.weak_phase import WeakPhasePlan, amorphous, counted, expected_frames
 
 _STRIP = 64
+_COMMAND = "from stemcal.cli import main; raise SystemExit(main())"
 _FILM = {"C10": -800.0, "C12a": 100.0, "C12b": 50.0, "C30": 2e4}
 
 
@@ -104,8 +105,8 @@ def calibrate(container: str, record: str, threads: int = 1, ranks: int = 1) -> 
         return digests(record)
 
     def together() -> dict[str, Any]:
-        command = [str(Path(sys.executable).with_name("mpiexec")), "-n", f"{ranks}", sys.executable, "-m"]
-        command += ["stemcal.cli", "geometry", container, "-o", record, "--threads", f"{threads}"]
+        command = [str(Path(sys.executable).with_name("mpiexec")), "-n", f"{ranks}", sys.executable, "-c", _COMMAND]
+        command += ["geometry", container, "-o", record, "--ranks", f"{ranks}", "--threads", f"{threads}"]
         subprocess.run(command, check=True, capture_output=True)
         return digests(record)
 
