@@ -37,7 +37,7 @@ def abtem_scan(path: Path, axes: ScanAxes, scan_shape: tuple[int, int], *, turn_
     truth: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
     with np.load(path) as stored:
         data = next(stored[key] for key in stored.files if stored[key].ndim == 4).astype(np.float64)
-    period = np.array(truth["affine_A_per_index"]).T @ np.diag(data.shape[:2])
+    period = np.diag(np.array(truth["step_A"]) * data.shape[:2])
     pitch = np.broadcast_to(np.atleast_1d(truth["mrad_per_px"]), 2).astype(float)
     turn = np.radians(turn_deg)
     # by the angle from col toward row, for vectors (row, col)

@@ -104,6 +104,41 @@ def aperture_covariance(
     return np.asarray(np.outer(by_radius, by_radius) + np.outer(by_blur, by_blur))
 
 
+def misfit_covariance(data: Whitened, interference: NDArray[np.complex128], solution: Solution) -> NDArray[np.float64]:
+    """Return what the misfit, alike in all tiles, adds to the covariance, (n_parameters, n_parameters).
+
+    What is left of one slice belongs together and pulls at the parameters as a whole, that of different slices does
+    not. Shot noise is part of what is left; its share is taken out, and there is nothing to add where it is all.
+
+    Source: the sandwich estimator with clusters, Liang & Zeger, Biometrika 73 (1986) 13; the share of noise is ours.
+
+    Parameters
+    ----------
+    data, interference, solution
+        As for `jackknife`.
+    """
+    clean = replace(data, values=data.values - interference)
+    n_slices, free = len(clean.values), solution.free
+    covariance = np.zeros((free.size, free.size))
+    misfit = 1.0 - min(1.0, data.noise / solution.residual)
+    if n_slices < 2 or misfit == 0:
+        return covariance
+    model = CoherentModel(clean, solution.order)
+    centre = model.fit(solution.parameters, free, max_steps=20).parameters
+    inverse = np.linalg.inv(model.normal_equations(centre, free)[0])
+    pulls = np.stack(
+        [CoherentModel(_slice(clean, one), solution.order).normal_equations(centre, free)[1] for one in range(n_slices)]
+    )
+    shared = inverse @ (pulls.T @ pulls) @ inverse * (misfit * n_slices / (n_slices - 1))
+    covariance[np.ix_(free, free)] = shared
+    return covariance
+
+
+def _slice(data: Whitened, one: int) -> Whitened:
+    chosen = slice(one, one + 1)
+    return replace(data, values=data.values[chosen], frequencies=data.frequencies[chosen])
+
+
 def _step(data: Whitened, solution: Solution) -> NDArray[np.float64]:
     """Return the Gauss-Newton step of all parameters with other data."""
     matrix, gradient, _, _ = CoherentModel(data, solution.order).normal_equations(solution.parameters, solution.free)

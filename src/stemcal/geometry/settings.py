@@ -103,7 +103,10 @@ class GeometrySettings(Settings):
         default=0.05, gt=0, le=1, description="part of the scan lines that may be unusable without a warning"
     )
     max_radius_sigma: float = Field(
-        default=0.005, gt=0, description="relative standard uncertainty of the aperture's radius that passes"
+        default=0.01,
+        gt=0,
+        description="relative standard uncertainty of the aperture's radius that passes; the structure of a crystal's "
+        "rim makes it 0.5 %, and the lengths of the steps are as uncertain as it is, their angles and ratio are not",
     )
     max_aperture_ratio: float = Field(
         default=1.03, gt=1, description="ratio of the axes of the aperture beyond which a warning is due"

@@ -25,7 +25,7 @@ from stemcal.geometry.coherent import (
 from stemcal.geometry.lattice import ScanLattice
 from stemcal.geometry.order import FIRST_ORDER, best_order, resized
 from stemcal.geometry.ramp import quadratic_phases
-from stemcal.geometry.resampling import Resampled, aperture_covariance, group_covariance, jackknife
+from stemcal.geometry.resampling import Resampled, aperture_covariance, group_covariance, jackknife, misfit_covariance
 from stemcal.geometry.search import DISTINCT, candidates, com_direction, distinct
 from stemcal.geometry.second_order import beams, interference, pairs, source_size, undiffracted
 from stemcal.geometry.settings import GeometrySettings
@@ -304,6 +304,7 @@ def _result(
     if resampled is None:
         return NoFit("the signal comes from too small a part of the scan for uncertainties")
     systematic = aperture_covariance(data, fitted.interference, solution, start_from.sigma_radius_px)
+    systematic += misfit_covariance(data, fitted.interference, solution)
     covariance = group_covariance(resampled.shifts, resampled.parts) + systematic
     relative = float(np.sqrt(np.trace(covariance[:4, :4]) / 2) / np.sqrt(abs(np.linalg.det(solution.b))))
     if not relative < UNUSABLE_SIGMA:
