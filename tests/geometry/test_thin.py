@@ -27,10 +27,14 @@ HEXAGONAL = plan("hexagonal", ScanAxes(-112.0, -111.1, 0.36, 0.35, flip=True))
 SETTINGS = GeometrySettings()
 
 
+def nominal_px(of: WeakPhasePlan) -> float:
+    return of.wavelength_angstrom / of.mrad_per_px * 1e3 / 0.35
+
+
 def fit(of: WeakPhasePlan, counts: float, **changes: object) -> ThinFit | NoFit:
     slices, lattice = slices_of(of, counts, **changes)
-    unit = of.wavelength_angstrom / of.mrad_per_px * 1e3 / 0.35
-    return fit_thin(slices, ThinStart(unit_px=unit, lattice=lattice), SETTINGS)
+
+    return fit_thin(slices, ThinStart(unit_px=nominal_px(of), lattice=lattice), SETTINGS)
 
 
 @functools.cache
@@ -152,3 +156,23 @@ def test_same_slices_give_the_same_bytes() -> None:
     assert isinstance(two, ThinFit)
     assert one.covariance.tobytes() == two.covariance.tobytes()
     assert one.amplitudes.tobytes() == two.amplitudes.tobytes()
+
+
+def test_a_misfit_that_all_tiles_share_is_in_the_uncertainty() -> None:
+    slices, lattice = slices_of(SQUARE, 1e6)
+    start_from = ThinStart(unit_px=nominal_px(SQUARE), lattice=lattice)
+    clean = fit_thin(slices, start_from, SETTINGS)
+    assert isinstance(clean, ThinFit)
+    random = np.random.default_rng(4)
+    pulls = []
+    for _ in range(4):
+        waves = random.normal(size=(len(lattice.indices), 2)) @ np.stack([slices.row_px, slices.col_px])
+        gain = 1 + 0.1 * np.sin(2 * waves / slices.radius_px + random.uniform(0, 6, (len(waves), 1)))
+        found = fit_thin(dataclasses.replace(slices, values=slices.values * gain), start_from, SETTINGS)
+        assert isinstance(found, ThinFit)
+        sign = error_of(found.b, SQUARE).sign
+        off = (sign * found.b - SQUARE.disk_shift_matrix).ravel()
+        pulls.append([off @ np.linalg.solve(c, off) / 4 for c in (found.covariance_b, clean.covariance_b)])
+    with_misfit, shot_noise_alone = np.mean(pulls, axis=0)
+    assert with_misfit < 3
+    assert shot_noise_alone > 6
