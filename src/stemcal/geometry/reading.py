@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stemcal.formats.extras import FrameStatus
 from stemcal.frames.plan import Block, plan_blocks
@@ -77,18 +78,20 @@ def read_scan(
     Reading, NoAperture or None
         On rank 0; an expected failure is a value with its reason. None on the other ranks.
     """
-    sample = sample_plan(source)
-    aperture, valid = world.bcast(_first_look(source, sample, threads, world))
-    if isinstance(aperture, NoAperture):
-        return aperture if world.rank == 0 else None
-    shift = world.bcast(_whole_pixels_of_descan(source, sample, aperture, valid, threads, world))
-    read = read_bright_field(
-        source, aperture, valid, shift, max_disk_radius_px=max_disk_radius_px, threads=threads, world=world,
-        progress=progress,
-    )  # fmt: skip
-    if read is None:
-        return None
-    return _judged(source, *read, valid)
+    # as in `stemcal.geometry.run`, for those who call this by itself
+    with threadpool_limits(limits=1):
+        sample = sample_plan(source)
+        aperture, valid = world.bcast(_first_look(source, sample, threads, world))
+        if isinstance(aperture, NoAperture):
+            return aperture if world.rank == 0 else None
+        shift = world.bcast(_whole_pixels_of_descan(source, sample, aperture, valid, threads, world))
+        read = read_bright_field(
+            source, aperture, valid, shift, max_disk_radius_px=max_disk_radius_px, threads=threads, world=world,
+            progress=progress,
+        )  # fmt: skip
+        if read is None:
+            return None
+        return _judged(source, *read, valid)
 
 
 def sample_plan(source: FrameSource) -> tuple[Block, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from stemcal.frames.gain import GainCorrected
 from stemcal.frames.gain_choice import GainChoice, choose_gain, offer_gain
@@ -111,20 +112,24 @@ def run_geometry(
         If the data cannot be read.
     """
     given = conditions or Conditions()
-    with open_source(data, scan_shape=given.scan_shape) as counts:
-        microscope = counts.microscope or Microscope()
-        optics = _optics(microscope, given, settings)
-        scan = Scan(optics.voltage_kv, None, counts.frame_shape, counts.acquired_at)
-        gain = choose_gain(scan, [offer_gain(path) for path in gains], paths.record, settings.voltage_tolerance_percent)
-        frames = counts if gain.factors is None else GainCorrected(counts, gain.factors)
-        read = read_scan(
-            frames, max_disk_radius_px=settings.max_disk_radius_px, threads=threads, world=world, progress=progress
-        )
-        inputs = [InputFile(role="data", path=relative_to_record(data, paths.record), identity=counts.identity)]
-        inputs += [small_input("gain", path, paths.record) for path in gains if path.is_file()]
-    seen = _Seen(counts, microscope, optics, gain, tuple(inputs))
-    outcome = _measured(read, seen, settings) if read is not None else None
-    sidebands = _sidebands(outcome, threads, world)
+    # Sums in BLAS depend on how many threads share them; one thread gives the same bytes on every machine.
+    with threadpool_limits(limits=1):
+        with open_source(data, scan_shape=given.scan_shape) as counts:
+            microscope = counts.microscope or Microscope()
+            optics = _optics(microscope, given, settings)
+            scan = Scan(optics.voltage_kv, None, counts.frame_shape, counts.acquired_at)
+            gain = choose_gain(
+                scan, [offer_gain(path) for path in gains], paths.record, settings.voltage_tolerance_percent
+            )
+            frames = counts if gain.factors is None else GainCorrected(counts, gain.factors)
+            read = read_scan(
+                frames, max_disk_radius_px=settings.max_disk_radius_px, threads=threads, world=world, progress=progress
+            )
+            inputs = [InputFile(role="data", path=relative_to_record(data, paths.record), identity=counts.identity)]
+            inputs += [small_input("gain", path, paths.record) for path in gains if path.is_file()]
+        seen = _Seen(counts, microscope, optics, gain, tuple(inputs))
+        outcome = _measured(read, seen, settings) if read is not None else None
+        sidebands = _sidebands(outcome, threads, world)
     if outcome is None:
         return GeometryRecord.model_validate(world.bcast(None))
     record = _record(seen, outcome, settings, source or {})
